@@ -1,0 +1,68 @@
+# The commands of this repository.  Each is a small script in harness/.
+
+BASE ?= 6.12
+ARCH ?= x86_64
+export BASE
+
+# An option given to make becomes an option of the script; anything but 1 or 0
+# (or nothing) is a mistake.
+flag = $(if $(filter-out 0 1,$($(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(filter 1,$($(1))),$(2)))
+kernel = --arch $(ARCH) $(call flag,STOCK,--stock) $(call flag,DEBUG,--debug) \
+	 $(if $(VARIANT),--variant $(VARIANT))
+
+known := BASE ARCH STOCK DEBUG VARIANT TREE KERNEL_SRC BUILD CCACHE_DIR CCACHE_MAXSIZE TESTS
+given := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v)))
+unknown := $(filter-out $(known) MAKEFLAGS MAKEOVERRIDES -*-command-variables-*-,$(given))
+$(if $(unknown),$(error unknown variable: $(unknown) (known: $(known))))
+
+help:
+	@echo 'make demo                        from nothing to the table: install, fetch, build, boot, measure'
+	@echo 'make test [TESTS="10 20"]        everything that CI checks'
+	@echo 'make kernel [ARCH=x86_64|arm64] [DEBUG=1] [STOCK=1] [VARIANT=name]'
+	@echo '                                 build one kernel and its selftests, print the path of the image'
+	@echo 'make shell [ARCH=] [DEBUG=1] [STOCK=1]   boot it, interactively'
+	@echo 'make tree [KERNEL_SRC=path]      make build/$(BASE)/linux: a git tree, one commit per patch'
+	@echo 'make overlay                     copy new files, edited in this repository, into that tree'
+	@echo 'make refresh                     write the commits of that tree back into this repository'
+	@echo 'make series                      write a series for git am to build/series/$(BASE)'
+	@echo 'make apply TREE=/path/to/linux   apply the work to a kernel tree of yours'
+	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
+	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
+	@echo
+	@echo 'harness/guest --help             run a command in a guest'
+
+demo:
+	@harness/demo --arch $(ARCH)
+
+test:
+	@harness/test $(TESTS)
+
+kernel:
+	@harness/install-deps --arch $(ARCH)
+	@harness/build $(kernel)
+
+shell: kernel
+	@harness/guest $(kernel) --shell
+
+tree:
+	@harness/tree
+
+overlay:
+	@harness/tree --overlay
+
+refresh:
+	@harness/refresh
+
+series:
+	@harness/series
+
+apply:
+	@harness/apply '$(TREE)'
+
+lint:
+	@harness/lint
+
+mutants:
+	@harness/mutants
+
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants

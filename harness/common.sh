@@ -1,0 +1,106 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by every script of the harness: where things are, how to complain.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BASE=${BASE:-6.12}			# which kernel: patches/$BASE, linux-source-$BASE
+BUILD=${BUILD:-$TOP/build}		# everything that is made
+mkdir -p "$BUILD"
+BUILD=$(cd "$BUILD" && pwd)
+TREE=$BUILD/$BASE/linux			# git tree: tag "base", then one commit per patch
+STOCK_TREE=$BUILD/$BASE/stock		# the same source without the patches
+PATCHES=$TOP/patches/$BASE
+LOGS=$BUILD/logs
+shopt -s inherit_errexit
+export BASE BUILD
+# What "make kernel ARCH=..." hands down is not meant for the kernel's own make.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+export -n ARCH DEBUG STOCK VARIANT
+
+# shellcheck source=harness/arch.sh
+. "$TOP/harness/arch.sh"
+
+DIE_STATUS=1
+
+msg() { printf '%s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit "$DIE_STATUS"; }
+
+need() {
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null ||
+			die "$tool is not installed (run harness/install-deps)"
+	done
+}
+
+# The options that choose one kernel, shared by build, selftests and guest.
+# Sets CONSUMED to how many arguments belonged to such an option (0: none).
+ARCH=x86_64 STOCK='' DEBUG='' VARIANT=''
+kernel_option() {
+	case $1 in
+	--arch)
+		[ $# -ge 2 ] || die "--arch needs a value ($ARCHES)"
+		ARCH=$2 CONSUMED=2 ;;
+	--variant)
+		[ $# -ge 2 ] || die "--variant needs a value"
+		[ -f "$TOP/kernel/configs/variants/$2.config" ] ||
+			die "no such variant: $2 (no kernel/configs/variants/$2.config)"
+		VARIANT=$2 CONSUMED=2 ;;
+	--stock) STOCK=1 CONSUMED=1 ;;
+	--debug) DEBUG=1 CONSUMED=1 ;;
+	*) CONSUMED=0 ;;
+	esac
+}
+
+# Names that follow from the options: the source, its objects and its image.
+kernel_paths() {
+	arch_load "$ARCH"
+	KERNEL_NAME=$ARCH${STOCK:+-stock}${DEBUG:+-debug}${VARIANT:+-$VARIANT}
+	SRC=$TREE
+	[ -z "$STOCK" ] || SRC=$STOCK_TREE
+	# Right below the source, where Kbuild names all files relative to the
+	# objects: so ccache finds what another tree or variant has compiled.
+	OBJ=$SRC/.$KERNEL_NAME
+	IMAGE=$OBJ/$ARCH_IMAGE
+}
+
+# kmake ARGS: the kernel's make for the chosen source, architecture and objects.
+# Fixed build stamps keep the objects of an unchanged source unchanged.
+kmake() {
+	CCACHE_DEPEND=1 CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
+	env -u BUILD -u BASE make -C "$SRC" O="$OBJ" ARCH="$ARCH_KERNEL" CROSS_COMPILE="$ARCH_CROSS" \
+		CC="ccache ${ARCH_CROSS}gcc" LOCALVERSION= \
+		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=harness \
+		KBUILD_BUILD_HOST=localhost "$@"
+}
+
+# logged LOG COMMAND...: run quietly; on failure show the errors and the log's path.
+logged() {
+	local log=$1 pid
+	shift
+	mkdir -p "${log%/*}"
+	"$@" >"$log" 2>&1 &
+	pid=$!
+	progress "$log" $pid
+	wait $pid || {
+		grep -E -B2 -A8 'error:|Error [0-9]|undefined reference' "$log" | head -40 >&2 ||
+			tail -20 "$log" >&2
+		die "failed: see $log"
+	}
+}
+
+# One line every half minute, so that a long build is seen to live.
+progress() {
+	local log=$1 pid=$2 n=0
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		n=$((n + 1))
+		[ $((n % 30)) -ne 0 ] || msg "  ... ${n}s: $(tail -n1 "$log" | cut -c1-70)"
+	done
+}
+
+# pack_cpio DIRECTORY FILE: for the kernel's initramfs, owned by root.
+pack_cpio() {
+	(cd "$1" && find . -print0 | LC_ALL=C sort -z |
+		cpio --quiet -0 -o -H newc -R 0:0 >"$2.tmp")
+	mv "$2.tmp" "$2"
+}

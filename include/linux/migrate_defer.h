@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_MIGRATE_DEFER_H
+#define _LINUX_MIGRATE_DEFER_H
+/*
+ * Deferring page migration: madvise(MADV_NOMIGRATE).
+ *
+ * The hooks of foreign files go through this header, which holds a stub for
+ * each of them when CONFIG_MIGRATE_DEFER is off.  See mm/migrate_defer.c for
+ * the rules.
+ */
+
+#include <linux/jump_label.h>
+#include <linux/migrate_mode.h>
+#include <linux/mm.h>
+#include <linux/rmap.h>
+
+/*
+ * Movers that merely optimise.  Each has a row in migrate_defer_movers[]
+ * (mm/migrate_defer.c), a vmstat counter in the same order and a name in
+ * include/trace/events/migrate_defer.h.
+ */
+enum migrate_defer_mover {
+	MIGRATE_DEFER_COMPACTION,
+	MIGRATE_DEFER_NUMA_BALANCING,
+	NR_MIGRATE_DEFER_MOVERS,
+};
+
+/**
+ * struct migrate_defer_scan - the last answer, kept during a scan by PFN
+ * @mapping: raw folio->mapping that the answer is about, 0 for none
+ * @first: first page offset in @mapping that it holds for
+ * @last: last page offset that it holds for
+ * @deferred: whether mapped folios there are to be left alone
+ *
+ * Neighbours in memory are mostly neighbours in one mapping.  A scan keeps
+ * this on its stack for one page block, so that an answer is never old.
+ */
+struct migrate_defer_scan {
+	unsigned long mapping;
+	pgoff_t first;
+	pgoff_t last;
+	bool deferred;
+};
+
+#ifdef CONFIG_MIGRATE_DEFER
+/* False until the first mark of the system's life. */
+DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
+
+bool __folio_maybe_nomigrate(const struct folio *folio);
+bool __folio_migrate_deferred(struct folio *folio,
+			      enum migrate_defer_mover mover,
+			      struct migrate_defer_scan *scan);
+bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason);
+void __vma_migrate_skipped(enum migrate_defer_mover mover);
+void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
+			    int result);
+enum ttu_flags migrate_defer_ttu(enum migrate_reason reason);
+
+void migrate_defer_enable(void);
+int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			   unsigned long end);
+void migrate_defer_hint(struct vm_area_struct *vma);
+void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int result);
+
+static inline bool migrate_defer_active(void)
+{
+	return static_branch_unlikely(&migrate_defer_key);
+}
+
+/* Is the mark set?  Exact under mmap_lock, see the head of migrate_defer.c. */
+static inline bool vma_nomigrate(const struct vm_area_struct *vma)
+{
+	return migrate_defer_active() &&
+	       (READ_ONCE(vma->vm_flags) & VM_NOMIGRATE);
+}
+
+/**
+ * folio_maybe_nomigrate - may a marked VMA map this folio?
+ * @folio: the folio, on which the caller holds a reference
+ *
+ * Context: any, takes no lock.
+ * Return: false only where no marked VMA maps @folio; true is a mere hint.
+ */
+static inline bool folio_maybe_nomigrate(const struct folio *folio)
+{
+	return migrate_defer_active() && __folio_maybe_nomigrate(folio);
+}
+
+/**
+ * folio_migrate_deferred - must an optimising mover leave this folio alone?
+ * @folio: the folio, referenced but not locked
+ * @mover: who asks; counted and traced where the answer is yes
+ * @scan: the caller's memory of the last answer, or NULL
+ *
+ * A folio that somebody else has locked gets no for an answer: the mover goes
+ * on, and the next question, under a lock that it waits for, decides.
+ *
+ * Context: may sleep; takes the folio lock (try only) and the rmap locks.
+ * Return: true if a marked VMA maps @folio.
+ */
+static inline bool folio_migrate_deferred(struct folio *folio,
+					  enum migrate_defer_mover mover,
+					  struct migrate_defer_scan *scan)
+{
+	return folio_maybe_nomigrate(folio) &&
+	       __folio_migrate_deferred(folio, mover, scan);
+}
+
+/**
+ * folio_migrate_refused - folio_migrate_deferred() for migrate_pages()
+ * @folio: the folio, isolated but not locked
+ * @reason: why it is migrated, which tells whether the mover may be refused
+ *
+ * Context: as folio_migrate_deferred().
+ * Return: true if @folio must stay, for this call, mapped as it is.
+ */
+static inline bool folio_migrate_refused(struct folio *folio,
+					 enum migrate_reason reason)
+{
+	return folio_maybe_nomigrate(folio) &&
+	       __folio_migrate_refused(folio, reason);
+}
+
+/**
+ * vma_migrate_deferred - must a mover that works by VMA leave this one alone?
+ * @vma: the VMA, its mm's mmap_lock held
+ * @mover: who asks; counted and traced where the answer is yes
+ *
+ * Return: true if @vma is marked.
+ */
+static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
+					enum migrate_defer_mover mover)
+{
+	if (!vma_nomigrate(vma))
+		return false;
+	__vma_migrate_skipped(mover);
+	return true;
+}
+
+/**
+ * folio_migrate_forced - report what a mover that must succeed did
+ * @folio: the folio that is mapped now: the new one, or the old one if the
+ *	   move failed; locked
+ * @reason: why it was migrated
+ * @result: 0 or a negative errno
+ *
+ * Context: may sleep; takes the rmap locks.
+ */
+static inline void folio_migrate_forced(struct folio *folio,
+					enum migrate_reason reason, int result)
+{
+	if (folio_maybe_nomigrate(folio))
+		__folio_migrate_forced(folio, reason, result);
+}
+
+/* A new anon_vma, not yet published: its folios will be those of @vma. */
+static inline void anon_vma_inherit_nomigrate(struct anon_vma *anon_vma,
+					      const struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & VM_NOMIGRATE)
+		WRITE_ONCE(anon_vma->nomigrate_hint, true);
+}
+
+static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
+{
+	anon_vma->nomigrate_hint = false;
+}
+
+#else /* !CONFIG_MIGRATE_DEFER */
+
+static inline bool vma_nomigrate(const struct vm_area_struct *vma)
+{
+	return false;
+}
+
+static inline bool folio_maybe_nomigrate(const struct folio *folio)
+{
+	return false;
+}
+
+static inline bool folio_migrate_deferred(struct folio *folio,
+					  enum migrate_defer_mover mover,
+					  struct migrate_defer_scan *scan)
+{
+	return false;
+}
+
+static inline bool folio_migrate_refused(struct folio *folio,
+					 enum migrate_reason reason)
+{
+	return false;
+}
+
+static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
+					enum migrate_defer_mover mover)
+{
+	return false;
+}
+
+static inline void folio_migrate_forced(struct folio *folio,
+					enum migrate_reason reason, int result)
+{
+}
+
+static inline enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
+{
+	return 0;
+}
+
+static inline void anon_vma_inherit_nomigrate(struct anon_vma *anon_vma,
+					      const struct vm_area_struct *vma)
+{
+}
+
+static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
+{
+}
+
+static inline void migrate_defer_enable(void)
+{
+}
+
+static inline int migrate_defer_may_mark(struct mm_struct *mm,
+					 unsigned long start, unsigned long end)
+{
+	return -EINVAL;
+}
+
+static inline void migrate_defer_hint(struct vm_area_struct *vma)
+{
+}
+
+static inline void migrate_defer_marked(struct mm_struct *mm,
+					unsigned long start, unsigned long end,
+					bool set, int result)
+{
+}
+
+#endif /* CONFIG_MIGRATE_DEFER */
+
+#endif /* _LINUX_MIGRATE_DEFER_H */

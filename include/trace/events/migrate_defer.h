@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM migrate_defer
+
+#if !defined(_TRACE_MIGRATE_DEFER_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_MIGRATE_DEFER_H
+
+#include <linux/migrate_defer.h>
+#include <linux/migrate_mode.h>
+#include <linux/tracepoint.h>
+
+/* So that trace-cmd and perf can turn the values into the names. */
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_COMPACTION);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_NUMA_BALANCING);
+
+TRACE_DEFINE_ENUM(MR_COMPACTION);
+TRACE_DEFINE_ENUM(MR_MEMORY_FAILURE);
+TRACE_DEFINE_ENUM(MR_MEMORY_HOTPLUG);
+TRACE_DEFINE_ENUM(MR_SYSCALL);
+TRACE_DEFINE_ENUM(MR_MEMPOLICY_MBIND);
+TRACE_DEFINE_ENUM(MR_NUMA_MISPLACED);
+TRACE_DEFINE_ENUM(MR_CONTIG_RANGE);
+TRACE_DEFINE_ENUM(MR_LONGTERM_PIN);
+TRACE_DEFINE_ENUM(MR_DEMOTION);
+TRACE_DEFINE_ENUM(MR_DAMON);
+
+/* The names that the counters nomigrate_skip_<mover> in /proc/vmstat carry. */
+#define show_migrate_defer_mover(mover)					\
+	__print_symbolic(mover,						\
+		{ MIGRATE_DEFER_COMPACTION,	"compaction" },		\
+		{ MIGRATE_DEFER_NUMA_BALANCING,	"numa_balancing" })
+
+/* The names that migrate:mm_migrate_pages gives them. */
+#define show_migrate_defer_reason(reason)				\
+	__print_symbolic(reason,					\
+		{ MR_COMPACTION,	"compaction" },			\
+		{ MR_MEMORY_FAILURE,	"memory_failure" },		\
+		{ MR_MEMORY_HOTPLUG,	"memory_hotplug" },		\
+		{ MR_SYSCALL,		"syscall_or_cpuset" },		\
+		{ MR_MEMPOLICY_MBIND,	"mempolicy_mbind" },		\
+		{ MR_NUMA_MISPLACED,	"numa_misplaced" },		\
+		{ MR_CONTIG_RANGE,	"contig_range" },		\
+		{ MR_LONGTERM_PIN,	"longterm_pin" },		\
+		{ MR_DEMOTION,		"demotion" },			\
+		{ MR_DAMON,		"damon" })
+
+TRACE_EVENT(mark,
+
+	TP_PROTO(unsigned long start, unsigned long end, bool set, int result),
+
+	TP_ARGS(start, end, set, result),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	start)
+		__field(unsigned long,	end)
+		__field(bool,		set)
+		__field(int,		result)
+	),
+
+	TP_fast_assign(
+		__entry->start	= start;
+		__entry->end	= end;
+		__entry->set	= set;
+		__entry->result	= result;
+	),
+
+	TP_printk("start=0x%lx end=0x%lx advice=%s result=%d",
+		  __entry->start, __entry->end,
+		  __print_symbolic(__entry->set, { 0, "domigrate" },
+				   { 1, "nomigrate" }),
+		  __entry->result)
+);
+
+TRACE_EVENT(skip,
+
+	TP_PROTO(enum migrate_defer_mover mover, unsigned long pfn,
+		 unsigned int order),
+
+	TP_ARGS(mover, pfn, order),
+
+	TP_STRUCT__entry(
+		__field(enum migrate_defer_mover,	mover)
+		__field(unsigned long,			pfn)
+		__field(unsigned int,			order)
+	),
+
+	TP_fast_assign(
+		__entry->mover	= mover;
+		__entry->pfn	= pfn;
+		__entry->order	= order;
+	),
+
+	/* A mover that skips a whole VMA has no PFN to name: -1. */
+	TP_printk("mover=%s pfn=0x%lx order=%u",
+		  show_migrate_defer_mover(__entry->mover),
+		  __entry->pfn, __entry->order)
+);
+
+TRACE_EVENT(forced,
+
+	TP_PROTO(enum migrate_reason reason, pid_t pid, unsigned long address,
+		 unsigned long pages, int result),
+
+	TP_ARGS(reason, pid, address, pages, result),
+
+	TP_STRUCT__entry(
+		__field(enum migrate_reason,	reason)
+		__field(pid_t,			pid)
+		__field(unsigned long,		address)
+		__field(unsigned long,		pages)
+		__field(int,			result)
+	),
+
+	TP_fast_assign(
+		__entry->reason		= reason;
+		__entry->pid		= pid;
+		__entry->address	= address;
+		__entry->pages		= pages;
+		__entry->result		= result;
+	),
+
+	TP_printk("reason=%s pid=%d address=0x%lx pages=%lu result=%d",
+		  show_migrate_defer_reason(__entry->reason),
+		  __entry->pid, __entry->address, __entry->pages,
+		  __entry->result)
+);
+
+#endif /* _TRACE_MIGRATE_DEFER_H */
+
+#include <trace/define_trace.h>

@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Deferring page migration: madvise(MADV_NOMIGRATE).
+ *
+ * A device that shares a process's address space (IOMMU SVA) stalls for an
+ * I/O page fault whenever a page is moved under it.  A process marks the
+ * ranges that such devices use, with VM_NOMIGRATE, and while the mark stands
+ *
+ *  - movers that merely optimise (enum migrate_defer_mover) leave the pages of
+ *    the range, and their mappings, alone;
+ *  - movers that must succeed (CMA, alloc_contig_range(), memory offline, page
+ *    poisoning, explicit system calls) move them as if there were no mark, and
+ *    say so by the tracepoint migrate_defer:forced.
+ *
+ * No page reference is held for a mark, and nothing is stored per page.
+ *
+ * How it is decided
+ *
+ * The truth is vma->vm_flags.  A mover that works by VMA just tests it
+ * (vma_migrate_deferred()).  A mover that works by PFN or folio asks three
+ * times, each question dearer and better than the one before:
+ *
+ *  1. folio_maybe_nomigrate(): a sticky hint in the address_space or anon_vma
+ *     of the folio.  Any context.  It may say yes wrongly, never no wrongly.
+ *  2. folio_migrate_deferred(): the exact answer from the rmap, before anything
+ *     is unmapped, so that nobody else who maps the folio sees it go away.
+ *  3. TTU_HONOR_NOMIGRATE: the flag of the very VMA, under the page table lock,
+ *     in try_to_migrate_one().
+ *
+ * Locking
+ *
+ * vm_flags change under mmap_lock held for writing.  The setter writes the hint
+ * first, then the flag, then takes the page table lock of each table of the
+ * range (settle_walk_ops).  A mover whose question 3 comes after that
+ * sees the flag; one whose question came before has left a migration entry,
+ * which the setter finds and waits for.  Questions 1 and 2 need no ordering
+ * with the setter: they save work and other VMAs' mappings, question 3 decides.
+ *
+ * A mark is set: mmap_lock (W) -> page table lock.
+ * Question 2:    folio lock (try) -> i_mmap_rwsem or anon_vma->rwsem (R)
+ *		  -> page table lock; see the head of mm/rmap.c.
+ * The hints:     set under mmap_lock (W), or before the anon_vma is published;
+ *		  never cleared before the anon_vma or inode is freed; read
+ *		  under RCU.
+ */
+
+#include <linux/hugetlb.h>
+#include <linux/migrate.h>
+#include <linux/migrate_defer.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/mman.h>
+#include <linux/pagemap.h>
+#include <linux/pagewalk.h>
+#include <linux/rmap.h>
+#include <linux/sched/signal.h>
+#include <linux/swapops.h>
+#include <linux/vmstat.h>
+
+#include "internal.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/migrate_defer.h>
+
+DEFINE_STATIC_KEY_FALSE(migrate_defer_key);
+
+/* Page offsets that one answer may speak for: see folio_window_marks(). */
+#define MIGRATE_DEFER_WINDOW	512UL
+
+/*
+ * Policy: which mover, if any, stands behind a migrate_pages() reason.  All
+ * other reasons are those of movers that must succeed.
+ */
+static bool migrate_reason_mover(enum migrate_reason reason,
+				 enum migrate_defer_mover *mover)
+{
+	switch (reason) {
+	case MR_COMPACTION:
+		*mover = MIGRATE_DEFER_COMPACTION;
+		return true;
+	case MR_NUMA_MISPLACED:
+		*mover = MIGRATE_DEFER_NUMA_BALANCING;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
+ * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
+ * @reason: why the folio is migrated
+ *
+ * Return: TTU_HONOR_NOMIGRATE for a mover that merely optimises, else 0.
+ */
+enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
+{
+	enum migrate_defer_mover mover;
+
+	return migrate_reason_mover(reason, &mover) ? TTU_HONOR_NOMIGRATE : 0;
+}
+
+static void migrate_defer_skipped(enum migrate_defer_mover mover,
+				  unsigned long pfn, unsigned int order)
+{
+	BUILD_BUG_ON(NOMIGRATE_SKIP_NUMA_BALANCING - NOMIGRATE_SKIP_COMPACTION +
+		     1 != NR_MIGRATE_DEFER_MOVERS);
+
+	count_vm_event(NOMIGRATE_SKIP_COMPACTION + mover);
+	trace_skip(mover, pfn, order);
+}
+
+void __vma_migrate_skipped(enum migrate_defer_mover mover)
+{
+	migrate_defer_skipped(mover, -1UL, 0);
+}
+
+/*
+ * The folio may be freed, truncated or moved to another anon_vma meanwhile.
+ * An address_space is freed by RCU, so is the slab of anon_vmas, and an
+ * anon_vma belongs to the folio as long as the folio is mapped: the same
+ * reasoning as in folio_lock_anon_vma_read().  KSM pages belong to no VMA, and
+ * movable_ops pages are never mapped.
+ */
+bool __folio_maybe_nomigrate(const struct folio *folio)
+{
+	unsigned long mapping;
+	bool hint = false;
+
+	rcu_read_lock();
+	mapping = (unsigned long)READ_ONCE(folio->mapping);
+	switch (mapping & PAGE_MAPPING_FLAGS) {
+	case 0:
+		if (mapping && folio_mapped(folio))
+			hint = mapping_nomigrate_hint((void *)mapping);
+		break;
+	case PAGE_MAPPING_ANON:
+		if (folio_mapped(folio)) {
+			struct anon_vma *anon_vma;
+
+			anon_vma = (void *)(mapping - PAGE_MAPPING_ANON);
+			hint = READ_ONCE(anon_vma->nomigrate_hint);
+		}
+		break;
+	}
+	rcu_read_unlock();
+
+	return hint;
+}
+
+/* What kinds of VMAs lie in a window of page offsets. */
+#define WINDOW_MARKED	0x1
+#define WINDOW_UNMARKED	0x2
+#define WINDOW_MIXED	(WINDOW_MARKED | WINDOW_UNMARKED)
+
+static inline unsigned int vma_window_mark(const struct vm_area_struct *vma)
+{
+	return vma_nomigrate(vma) ? WINDOW_MARKED : WINDOW_UNMARKED;
+}
+
+/*
+ * Look at the VMAs around the folio, but not at their page tables.  A mapped
+ * folio is mapped by some VMA that covers it, so where all VMAs of the window
+ * are of one kind, the answer is known for each of its folios.
+ */
+static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
+				       pgoff_t last)
+{
+	unsigned int marks = 0;
+
+	if (folio_test_anon(folio)) {
+		struct anon_vma *anon_vma;
+		struct anon_vma_chain *avc;
+
+		anon_vma = folio_lock_anon_vma_read(folio, NULL);
+		if (!anon_vma)
+			return 0;
+		anon_vma_interval_tree_foreach(avc, &anon_vma->rb_root,
+					       first, last) {
+			marks |= vma_window_mark(avc->vma);
+			if (marks == WINDOW_MIXED)
+				break;
+		}
+		anon_vma_unlock_read(anon_vma);
+	} else {
+		struct address_space *mapping = folio->mapping;
+		struct vm_area_struct *vma;
+
+		if (!mapping)
+			return 0;
+		i_mmap_lock_read(mapping);
+		vma_interval_tree_foreach(vma, &mapping->i_mmap, first, last) {
+			marks |= vma_window_mark(vma);
+			if (marks == WINDOW_MIXED)
+				break;
+		}
+		i_mmap_unlock_read(mapping);
+	}
+
+	return marks;
+}
+
+static bool folio_nomigrate_one(struct folio *folio, struct vm_area_struct *vma,
+				unsigned long address, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, address, 0);
+	bool *nomigrate = arg;
+
+	if (!vma_nomigrate(vma) || !page_vma_mapped_walk(&pvmw))
+		return true;
+
+	page_vma_mapped_walk_done(&pvmw);
+	*nomigrate = true;
+	return false;
+}
+
+/* Does a marked VMA map the folio?  The folio is locked. */
+static bool folio_nomigrate(struct folio *folio,
+			    struct migrate_defer_scan *scan)
+{
+	pgoff_t first = round_down(folio->index, MIGRATE_DEFER_WINDOW);
+	pgoff_t last = round_up(folio->index + folio_nr_pages(folio),
+				MIGRATE_DEFER_WINDOW) - 1;
+	unsigned int marks = folio_window_marks(folio, first, last);
+	bool nomigrate = false;
+	struct rmap_walk_control rwc = {
+		.rmap_one = folio_nomigrate_one,
+		.arg = &nomigrate,
+		.anon_lock = folio_lock_anon_vma_read,
+	};
+
+	if (marks == WINDOW_MIXED) {
+		rmap_walk(folio, &rwc);
+		return nomigrate;
+	}
+
+	if (scan && marks) {
+		scan->mapping = (unsigned long)folio->mapping;
+		scan->first = first;
+		scan->last = last;
+		scan->deferred = marks == WINDOW_MARKED;
+	}
+	return marks == WINDOW_MARKED && folio_mapped(folio);
+}
+
+/* The folio is not locked, the answer that @scan keeps may be about it. */
+static bool migrate_defer_scan_knows(const struct migrate_defer_scan *scan,
+				     const struct folio *folio)
+{
+	pgoff_t index = READ_ONCE(folio->index);
+
+	return scan->mapping &&
+	       scan->mapping == (unsigned long)READ_ONCE(folio->mapping) &&
+	       index >= scan->first &&
+	       index + folio_nr_pages(folio) - 1 <= scan->last;
+}
+
+bool __folio_migrate_deferred(struct folio *folio,
+			      enum migrate_defer_mover mover,
+			      struct migrate_defer_scan *scan)
+{
+	bool deferred;
+
+	if (scan && migrate_defer_scan_knows(scan, folio)) {
+		deferred = scan->deferred;
+	} else {
+		if (!folio_trylock(folio))
+			return false;
+		deferred = folio_nomigrate(folio, scan);
+		folio_unlock(folio);
+	}
+
+	if (deferred)
+		migrate_defer_skipped(mover, folio_pfn(folio),
+				      folio_order(folio));
+	return deferred;
+}
+
+bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason)
+{
+	enum migrate_defer_mover mover;
+
+	return migrate_reason_mover(reason, &mover) &&
+	       __folio_migrate_deferred(folio, mover, NULL);
+}
+
+struct forced_walk {
+	enum migrate_reason reason;
+	int result;
+};
+
+/* Whose memory it is, as far as the kernel keeps track of it. */
+static pid_t mm_owner_pid(struct mm_struct *mm)
+{
+	pid_t pid = 0;
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	if (owner)
+		pid = task_tgid_nr(owner);
+	rcu_read_unlock();
+#endif
+	return pid;
+}
+
+static bool folio_forced_one(struct folio *folio, struct vm_area_struct *vma,
+			     unsigned long address, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, address, 0);
+	const struct forced_walk *forced = arg;
+	unsigned long pages = 0;
+
+	if (!vma_nomigrate(vma))
+		return true;
+
+	while (page_vma_mapped_walk(&pvmw)) {
+		if (!pages)
+			address = pvmw.address;
+		if (folio_test_hugetlb(folio))
+			pages += folio_nr_pages(folio);
+		else
+			pages += pvmw.pte ? 1 : PMD_SIZE >> PAGE_SHIFT;
+	}
+	if (!pages)
+		return true;
+
+	if (!forced->result)
+		count_vm_events(NOMIGRATE_FORCED, pages);
+	trace_forced(forced->reason, mm_owner_pid(vma->vm_mm), address, pages,
+		     forced->result);
+	return true;
+}
+
+void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
+			    int result)
+{
+	struct forced_walk forced = {
+		.reason = reason,
+		.result = result,
+	};
+	struct rmap_walk_control rwc = {
+		.rmap_one = folio_forced_one,
+		.arg = &forced,
+		.anon_lock = folio_lock_anon_vma_read,
+	};
+	enum migrate_defer_mover mover;
+
+	/* An optimising mover that came before the mark is nobody's force. */
+	if (!migrate_reason_mover(reason, &mover))
+		rmap_walk(folio, &rwc);
+}
+
+/**
+ * migrate_defer_enable - arm the hooks, before the first mark is set
+ *
+ * Context: may sleep; takes cpu_hotplug_lock, hence without mmap_lock.
+ */
+void migrate_defer_enable(void)
+{
+	if (!migrate_defer_active())
+		static_branch_enable(&migrate_defer_key);
+}
+
+/**
+ * migrate_defer_may_mark - check a whole range before any of it is marked
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ *
+ * Holes are left to the caller.  Mappings without struct pages, and those that
+ * mix them with others, have nothing to migrate.  A hugetlb VMA can only be
+ * split between huge pages.
+ *
+ * Context: mmap_lock of @mm held for writing.
+ * Return: 0, or -EINVAL where the range has a mapping that cannot be marked.
+ */
+int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			   unsigned long end)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+
+	mmap_assert_write_locked(mm);
+
+	for_each_vma_range(vmi, vma, end) {
+		if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
+			return -EINVAL;
+		if (is_vm_hugetlb_page(vma)) {
+			unsigned long from = max(start, vma->vm_start);
+			unsigned long to = min(end, vma->vm_end);
+
+			if ((from | to) & ~huge_page_mask(hstate_vma(vma)))
+				return -EINVAL;
+		}
+	}
+
+	return 0;
+}
+
+/**
+ * migrate_defer_hint - tell lockless readers that a VMA will be marked
+ * @vma: the VMA, not yet marked
+ *
+ * A folio of @vma may belong to any anon_vma of its chain, that is, to one of
+ * an ancestor that forked; and a private file mapping has folios of both kinds.
+ *
+ * Context: mmap_lock held for writing.
+ */
+void migrate_defer_hint(struct vm_area_struct *vma)
+{
+	struct anon_vma_chain *avc;
+
+	mmap_assert_write_locked(vma->vm_mm);
+
+	if (vma->vm_file)
+		mapping_set_nomigrate_hint(vma->vm_file->f_mapping);
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
+		WRITE_ONCE(avc->anon_vma->nomigrate_hint, true);
+}
+
+/*
+ * Make a present entry one that no device can fault on: accessible, young and,
+ * where the VMA allows it and there is no copy to be made, writable and dirty.
+ * do_numa_page() and do_wp_page() do the same, one fault at a time.
+ */
+static void settle_pte(struct vm_area_struct *vma, unsigned long addr,
+		       pte_t *ptep, pte_t old)
+{
+	bool protnone = pte_protnone(old) && vma_is_accessible(vma);
+	pte_t pte = old;
+
+	if (protnone)
+		pte = pte_modify(pte, vma->vm_page_prot);
+	pte = pte_mkyoung(pte);
+	if ((vma->vm_flags & VM_WRITE) && !pte_write(pte) &&
+	    can_change_pte_writable(vma, addr, pte))
+		pte = pte_mkwrite(pte, vma);
+	if (pte_write(pte) && !pte_dirty(pte))
+		pte = pte_mkdirty(pte);
+	if (pte_same(pte, old))
+		return;
+
+	/* A live entry must not vanish, not even for a moment. */
+	if (protnone)
+		set_pte_at(vma->vm_mm, addr, ptep, pte);
+	else
+		ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte));
+	update_mmu_cache(vma, addr, ptep);
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+static void settle_pmd(struct vm_area_struct *vma, unsigned long addr,
+		       pmd_t *pmdp, pmd_t old)
+{
+	bool protnone = pmd_protnone(old) && vma_is_accessible(vma);
+	pmd_t pmd = old;
+
+	if (is_huge_zero_pmd(old))
+		return;
+
+	if (protnone)
+		pmd = pmd_modify(pmd, vma->vm_page_prot);
+	pmd = pmd_mkyoung(pmd);
+	if ((vma->vm_flags & VM_WRITE) && !pmd_write(pmd) &&
+	    can_change_pmd_writable(vma, addr, pmd))
+		pmd = pmd_mkwrite(pmd, vma);
+	if (pmd_write(pmd) && !pmd_dirty(pmd))
+		pmd = pmd_mkdirty(pmd);
+	if (pmd_same(pmd, old))
+		return;
+
+	if (protnone)
+		set_pmd_at(vma->vm_mm, addr, pmdp, pmd);
+	else
+		pmdp_set_access_flags(vma, addr, pmdp, pmd, pmd_dirty(pmd));
+	update_mmu_cache_pmd(vma, addr, pmdp);
+}
+#else
+static void settle_pmd(struct vm_area_struct *vma, unsigned long addr,
+		       pmd_t *pmdp, pmd_t old)
+{
+}
+#endif
+
+static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			    struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	struct mm_struct *mm = walk->mm;
+	pte_t *start_pte, *ptep;
+	spinlock_t *ptl;	/* of the page table that @pmdp is or names */
+
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
+
+	ptl = pmd_trans_huge_lock(pmdp, vma);
+	if (ptl) {
+		pmd_t pmd = pmdp_get(pmdp);
+
+		if (pmd_present(pmd)) {
+			settle_pmd(vma, addr & PMD_MASK, pmdp, pmd);
+		} else if (is_pmd_migration_entry(pmd)) {
+			spin_unlock(ptl);
+			pmd_migration_entry_wait(mm, pmdp);
+			walk->action = ACTION_AGAIN;
+			return 0;
+		}
+		spin_unlock(ptl);
+		return 0;
+	}
+
+again:
+	start_pte = pte_offset_map_lock(mm, pmdp, addr, &ptl);
+	if (!start_pte) {
+		walk->action = ACTION_AGAIN;
+		return 0;
+	}
+	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
+		pte_t pte = ptep_get(ptep);
+
+		if (pte_none(pte))
+			continue;
+		if (pte_present(pte)) {
+			if (vm_normal_page(vma, addr, pte))
+				settle_pte(vma, addr, ptep, pte);
+		} else if (is_migration_entry(pte_to_swp_entry(pte))) {
+			pte_unmap_unlock(start_pte, ptl);
+			migration_entry_wait(mm, pmdp, addr);
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			goto again;
+		}
+	}
+	pte_unmap_unlock(start_pte, ptl);
+
+	return 0;
+}
+
+static int settle_test_walk(unsigned long start, unsigned long end,
+			    struct mm_walk *walk)
+{
+	/*
+	 * No optimising mover unmaps hugetlb folios, so they have nothing
+	 * pending.  A nonzero return skips the VMA.
+	 */
+	return !(walk->vma->vm_flags & VM_NOMIGRATE) ||
+	       is_vm_hugetlb_page(walk->vma);
+}
+
+static const struct mm_walk_ops settle_walk_ops = {
+	.pmd_entry	= settle_pmd_entry,
+	.test_walk	= settle_test_walk,
+	.walk_lock	= PGWALK_WRLOCK,
+};
+
+/**
+ * migrate_defer_marked - finish MADV_NOMIGRATE or MADV_DOMIGRATE
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ * @set: true for MADV_NOMIGRATE
+ * @result: what the caller is going to return, 0 or a negative errno
+ *
+ * Of what is marked in the range, waits until pages that are being moved are
+ * mapped again, and makes entries accessible that NUMA balancing had made
+ * inaccessible (see the head of this file for why no mover begins anew).  Pages
+ * that are shared copy-on-write stay read-only: breaking that costs memory,
+ * MADV_POPULATE_WRITE is for it.  Ends early if the caller is being killed.
+ *
+ * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
+ */
+void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int result)
+{
+	if (set)
+		walk_page_range(mm, start, end, &settle_walk_ops, NULL);
+	trace_mark(start, end, set, result);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How to make each mover move pages, each in one place.  Adding a mover is one struct mover in
+ * movers.c and the variants of the tests that use it.
+ */
+#ifndef _MOVERS_H
+#define _MOVERS_H
+
+#include "migrate_defer.h"
+
+/**
+ * struct ground - where a mover is provoked
+ * @node:	where the mover finds the pages
+ * @other:	another node, or -1
+ * @cpu:	a processor of the other node
+ * @here:	the node that the asked-for movers put the pages on last
+ * @vacate:	the first page frame that a mandatory mover must empty
+ * @vacate_end:	one after the last; 0 if it is not about page frames
+ * @hugetlb_taken:	whether huge pages were allocated to fill the node
+ * @hugetlb_before:	how many there were before that
+ * @cma_taken:	whether the CMA area was allocated to have it out of the way
+ * @pool:	memory that makes holes in the free memory
+ * @pool_size:	its length
+ * @pipe:	holds references to the pages of the pool that stay
+ * @fragment:	memory that uses up left-over free fragments
+ * @nr_fragments:	how many there are
+ * @path:	the file that the mover is provoked by
+ */
+struct ground {
+	int node;
+	int other;
+	int cpu;
+	int here;
+	uint64_t vacate;
+	uint64_t vacate_end;
+	bool hugetlb_taken;
+	long long hugetlb_before;
+	bool cma_taken;
+	char *pool;
+	size_t pool_size;
+	int pipe[2];
+	char *fragment[256];
+	int nr_fragments;
+	char path[160];
+};
+
+/**
+ * struct mover - something that moves pages
+ * @name:	in words
+ * @counter:	counter of /proc/vmstat that tells what it did about marked pages
+ * @missing:	why the machine doesn't have it, or NULL if it does; also fills in the ground
+ * @place:	populate regions where the mover will find them
+ * @push:	provoke it once; 0 or a negative errno
+ * @undo:	give back what a successful push took
+ */
+struct mover {
+	const char *name;
+	const char *counter;
+	const char *(*missing)(struct ground *g);
+	int (*place)(struct ground *g, struct region **regions, int nr);
+	int (*push)(struct ground *g, struct region **regions, int nr);
+	void (*undo)(struct ground *g);
+};
+
+/* Movers that merely optimise */
+extern const struct mover compact_memory;
+extern const struct mover direct_compaction;
+extern const struct mover kcompactd;
+extern const struct mover numa_balancing;
+
+/* Movers that must succeed */
+extern const struct mover cma_alloc;
+extern const struct mover memory_offline;
+extern const struct mover gigantic_page;
+extern const struct mover move_pages_syscall;
+extern const struct mover migrate_pages_syscall;
+extern const struct mover mbind_move;
+extern const struct mover cpuset_migrate;
+
+const char *ground_init(struct ground *g);
+void ground_release(struct ground *g);
+int numa_scan_fast(void);
+int numa_scan_stop(void);
+int compact_node(const struct ground *g);
+struct diff push_until_moved(const struct mover *mover, struct ground *g, struct region **regions,
+			     int nr, const struct region *control, double seconds);
+bool must_move(const struct ground *g, const struct region *r, size_t page);
+struct diff compare_must_move(const struct ground *g, const struct region *r);
+
+#endif /* _MOVERS_H */

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Movers that must succeed do so on a marked range exactly as on one that is not: each test has
+ * both, and the mover has to move both, ten times out of ten.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../kselftest_harness.h"
+#include "movers.h"
+
+#define REGION_SIZE	(4 * MIB)
+#define TRIES		10
+#define TIMEOUT		120
+
+#define FOLIO_4K	4096
+#define FOLIO_2M	(2 * MIB)
+
+FIXTURE(mandatory)
+{
+	struct ground ground;
+};
+
+FIXTURE_VARIANT(mandatory)
+{
+	const struct mover *mover;
+	enum mem_kind kind;
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(mandatory, cma_anon_4k)
+{
+	.mover = &cma_alloc, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, cma_shmem_4k)
+{
+	.mover = &cma_alloc, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, offline_anon_4k)
+{
+	.mover = &memory_offline, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, offline_anon_2m)
+{
+	.mover = &memory_offline, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, offline_shmem_4k)
+{
+	.mover = &memory_offline, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, offline_private_file_4k)
+{
+	.mover = &memory_offline, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, gigantic_page_anon_4k)
+{
+	.mover = &gigantic_page, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_anon_4k)
+{
+	.mover = &move_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_anon_2m)
+{
+	.mover = &move_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_shmem_4k)
+{
+	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_shmem_2m)
+{
+	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_private_file_4k)
+{
+	.mover = &move_pages_syscall, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, move_pages_hugetlb)
+{
+	.mover = &move_pages_syscall, .kind = MEM_HUGETLB, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, mbind_anon_4k)
+{
+	.mover = &mbind_move, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, mbind_shmem_4k)
+{
+	.mover = &mbind_move, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, migrate_pages_anon_4k)
+{
+	.mover = &migrate_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, migrate_pages_anon_2m)
+{
+	.mover = &migrate_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(mandatory, cpuset_anon_4k)
+{
+	.mover = &cpuset_migrate, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_SETUP(mandatory)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: variant->mover->missing(&self->ground) ?:
+	      region_missing(variant->kind, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(mandatory)
+{
+	settings_restore();
+}
+
+/* The mover succeeds, has moved what it had to, and all is mapped again with its contents. */
+TEST_F_TIMEOUT(mandatory, moves_marked_as_unmarked, TIMEOUT)
+{
+	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
+	const struct mover *mover = variant->mover;
+	size_t pages[2] = { 0 }, moved[2] = { 0 };
+	struct ground *g = &self->ground;
+	long long forced;
+	int succeeded = 0;
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], variant->kind, variant->folio, REGION_SIZE), 0);
+	forced = vmstat(mover->counter);
+	for (int try = 0; try < TRIES; try++) {
+		int ret = mover->place(g, regions, 2);
+
+		if (ret)
+			TH_LOG("INCONCLUSIVE: could not place the regions: %s", strerror(-ret));
+		ASSERT_EQ(ret, 0);
+		ASSERT_EQ(region_mark(&marked), 0);
+		for (int i = 0; i < 2; i++)
+			ASSERT_EQ(region_snapshot(regions[i]), 0);
+		ret = mover->push(g, regions, 2);
+		if (ret)
+			TH_LOG("%s: try %d: %s", mover->name, try + 1, strerror(-ret));
+		succeeded += !ret;
+		for (int i = 0; i < 2; i++) {
+			struct diff diff = compare_must_move(g, regions[i]);
+
+			pages[i] += diff.pages;
+			moved[i] += diff.moved;
+			EXPECT_EQ(region_compare(regions[i]).absent, 0);
+			EXPECT_EQ(region_corrupt(regions[i]), 0);
+		}
+		if (mover->undo)
+			mover->undo(g);
+	}
+	forced = vmstat(mover->counter) - forced;
+	TH_LOG("%d of %d succeeded; moved %zu of %zu unmarked pages, %zu of %zu marked", succeeded,
+	       TRIES, moved[0], pages[0], moved[1], pages[1]);
+	EXPECT_EQ(succeeded, TRIES);
+	for (int i = 0; i < 2; i++) {
+		EXPECT_GT(pages[i], 0);
+		EXPECT_EQ(moved[i], pages[i]);
+	}
+	EXPECT_GE(forced, moved[1]);
+}
+
+TEST_HARNESS_MAIN

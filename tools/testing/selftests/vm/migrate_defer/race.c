@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A mark that is set while a mover is at work: when madvise() returns, every page is mapped and
+ * stays where it is.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "movers.h"
+
+#define REGION_SIZE	(2 * MIB)
+#define SECONDS		20
+#define EPOCHS		400
+#define MOVED		500	/* pages, between the epochs: then the mover was at work */
+
+FIXTURE(race)
+{
+	struct ground ground;
+	struct region region;
+	pid_t mover;
+};
+
+FIXTURE_VARIANT(race)
+{
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(race, numa_balancing_shmem_4k)
+{
+	.folio = 4096,
+};
+
+FIXTURE_VARIANT_ADD(race, numa_balancing_shmem_2m)
+{
+	.folio = 2 * MIB,
+};
+
+/* Uses the region now here, now there, so that NUMA balancing has it follow. */
+static void wander(struct ground *g, struct region *r)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		cpu_pin(g->cpu);
+		numa_balancing.push(g, &r, 1);
+		for (int cpu = 0; cpu < cpu_count(); cpu++)
+			if (node_of_cpu(cpu) != node_of_cpu(g->cpu) && !cpu_pin(cpu))
+				break;
+		numa_balancing.push(g, &r, 1);
+	}
+}
+
+FIXTURE_SETUP(race)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: numa_balancing.missing(&self->ground) ?:
+	      region_missing(MEM_SHMEM, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(region_map(&self->region, MEM_SHMEM, variant->folio, REGION_SIZE), 0);
+	ASSERT_EQ(region_populate(&self->region, -1), 0);
+	ASSERT_EQ(numa_scan_fast(), 0);
+	self->mover = fork();
+	ASSERT_GE(self->mover, 0);
+	if (!self->mover)
+		wander(&self->ground, &self->region);
+	/* What this process itself maps is not scanned: the mover comes from the other side. */
+	ASSERT_EQ(mprotect(self->region.addr, self->region.size, PROT_READ), 0);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	if (self->mover > 0) {
+		kill(self->mover, SIGKILL);
+		waitpid(self->mover, NULL, 0);
+	}
+}
+
+/*
+ * Many times: mark, look where the pages are, look again a little later, unmark.  While marked
+ * no page is away, not even at the first look, and none moves; in between they do move.
+ */
+TEST_F_TIMEOUT(race, marked_at_once, 120)
+{
+	size_t away = 0, moved_marked = 0, moved_between = 0, pages = region_pages(&self->region);
+	struct region *r = &self->region;
+	double end = now() + SECONDS;
+	int epoch = 0;
+
+	/* Not region_snapshot(), which takes an absent page for a mistake of the test. */
+	ASSERT_EQ(pagemap_read(r->addr, r->size, r->before), 0);
+	while (now() < end && (epoch < EPOCHS || moved_between < MOVED)) {
+		uint64_t *last = calloc(pages, sizeof(*last));
+
+		ASSERT_NE(last, NULL);
+		memcpy(last, r->before, pages * sizeof(*last));
+		ASSERT_EQ(region_mark(r), 0);
+		ASSERT_EQ(pagemap_read(r->addr, r->size, r->before), 0);
+		for (size_t i = 0; i < pages; i++) {
+			away += !(r->before[i] & PM_PRESENT);
+			moved_between += pagemap_pfn(last[i]) != pagemap_pfn(r->before[i]);
+		}
+		free(last);
+		for (int look = 0; look < 4; look++) {
+			struct diff diff = region_compare(r);
+
+			moved_marked += diff.moved;
+			away += diff.absent;
+		}
+		ASSERT_EQ(region_unmark(r), 0);
+		epoch++;
+		usleep(epoch % 8 * 1000);
+		region_touch(r);
+	}
+	TH_LOG("%d epochs: %zu pages moved between them; of the marked, %zu moved, %zu were away",
+	       epoch, moved_between, moved_marked, away);
+	if (moved_between < MOVED)
+		TH_LOG("INCONCLUSIVE: the mover hardly moved anything");
+	EXPECT_GE(moved_between, MOVED);
+	EXPECT_EQ(moved_marked, 0);
+	EXPECT_EQ(away, 0);
+	EXPECT_EQ(region_corrupt(r), 0);
+}
+
+TEST_HARNESS_MAIN

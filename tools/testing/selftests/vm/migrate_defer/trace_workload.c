@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What trace.sh records: marks a region, has compaction meet it and move_pages() move it, takes
+ * the mark back.  Writes to the file that it is given what must be found in the trace.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "movers.h"
+
+#define REGION_SIZE	(2 * MIB)
+
+static void die(const char *what)
+{
+	fprintf(stderr, "trace_workload: %s\n", what);
+	exit(1);
+}
+
+static void must(const char *what, int ret)
+{
+	if (!ret)
+		return;
+	fprintf(stderr, "trace_workload: %s: %s\n", what, strerror(ret < 0 ? -ret : ret));
+	exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	struct region region, control, *regions[] = { &control, &region };
+	long long skipped, forced;
+	struct ground g;
+	const char *why;
+	struct diff diff;
+	FILE *out;
+
+	if (argc != 2)
+		die("usage: trace_workload FILE");
+	out = fopen(argv[1], "w");
+	if (!out)
+		must(argv[1], errno);
+	why = ground_init(&g) ?: compact_memory.missing(&g);
+	if (why)
+		die(why);
+
+	/* Not mapped: fails with ENOMEM, and is traced all the same. */
+	madvise((void *)page_size(), page_size(), MADV_NOMIGRATE);
+
+	for (int i = 0; i < 2; i++)
+		must("map", region_map(regions[i], MEM_ANON, page_size(), REGION_SIZE));
+	must("place", compact_memory.place(&g, regions, 2));
+	must("MADV_NOMIGRATE", region_mark(&region));
+	must("pagemap", region_snapshot(&region));
+	must("pagemap", region_snapshot(&control));
+	skipped = vmstat("nomigrate_skip_compaction");
+	diff = push_until_moved(&compact_memory, &g, regions, 2, &control, 30);
+	if (2 * diff.moved < diff.pages)
+		die("INCONCLUSIVE: compaction does not move an unmarked region");
+	fprintf(out, "start: %lx\nend: %lx\npid: %d\npages: %zu\n", (unsigned long)region.addr,
+		(unsigned long)region.addr + region.size, getpid(), region_pages(&region));
+	fprintf(out, "pfn: %llx\n", (unsigned long long)pagemap_pfn(region.before[0]));
+	fprintf(out, "skipped: %lld\n", vmstat("nomigrate_skip_compaction") - skipped);
+	ground_release(&g);
+
+	why = ground_init(&g) ?: move_pages_syscall.missing(&g);
+	if (why)
+		die(why);
+	must("place", move_pages_syscall.place(&g, regions, 2));
+	must("pagemap", region_snapshot(&region));
+	forced = vmstat("nomigrate_forced");
+	must("move_pages", move_pages_syscall.push(&g, regions, 2));
+	diff = region_compare(&region);
+	fprintf(out, "moved: %zu\nforced: %lld\n", diff.moved, vmstat("nomigrate_forced") - forced);
+	must("MADV_DOMIGRATE", region_unmark(&region));
+	if (!diff.moved)
+		die("move_pages() moved nothing");
+	return fclose(out) ? 1 : 0;
+}
