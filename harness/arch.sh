@@ -18,6 +18,9 @@ arch_load() {
 		ARCH_MACHINE=pc,max-ram-below-4g=@NODE0@
 		# "rep stosb" is emulated byte by byte: clearing pages would be slow.
 		ARCH_TCG_CPU=max,-erms,-fsrm
+		# With a thread per processor QEMU 7.2 may run a breakpoint that the
+		# kernel's live patching (static keys) has already taken away.
+		ARCH_TCG_THREAD=single
 		ARCH_CONSOLE=ttyS0
 		;;
 	arm64)
@@ -31,6 +34,7 @@ arch_load() {
 		ARCH_MACHINE=virt,gic-version=3
 		# Real pointer authentication is very slow to emulate.
 		ARCH_TCG_CPU=max,pauth-impdef=on
+		ARCH_TCG_THREAD=multi
 		ARCH_CONSOLE=ttyAMA0
 		;;
 	*)

@@ -176,6 +176,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 			return 0;
 		anon_vma_interval_tree_foreach(avc, &anon_vma->rb_root,
 					       first, last) {
+			cond_resched();
 			marks |= vma_window_mark(avc->vma);
 			if (marks == WINDOW_MIXED)
 				break;
@@ -189,6 +190,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 			return 0;
 		i_mmap_lock_read(mapping);
 		vma_interval_tree_foreach(vma, &mapping->i_mmap, first, last) {
+			cond_resched();
 			marks |= vma_window_mark(vma);
 			if (marks == WINDOW_MIXED)
 				break;

@@ -16,7 +16,7 @@
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		5	/* places where a mover may prove itself */
 #define SECONDS		5	/* for that, at each */
-#define TIMEOUT		90
+#define TIMEOUT		240
 #define EXTRA_PUSHES	2	/* after the mover has proved itself */
 
 #define FOLIO_4K	4096

@@ -16,7 +16,7 @@
 #include "movers.h"
 
 #define REGION_SIZE	(2 * MIB)
-#define SECONDS		20
+#define SECONDS		60
 #define EPOCHS		400
 #define MOVED		500	/* pages, between the epochs: then the mover was at work */
 
