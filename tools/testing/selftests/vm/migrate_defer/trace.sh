@@ -43,8 +43,8 @@ has() { grep -Eq "$1" "$work/report" || { ktap_print_msg "nothing matches: $1"; 
 said() { sed -n "s/^$1: //p" "$work/workload"; }
 
 check "trace-cmd records migrate_defer" \
-	trace-cmd record -q -e migrate_defer -o "$work/trace.dat" \
-	"$DIR/trace_workload" "$work/workload" >"$work/log" 2>&1
+	eval 'trace-cmd record -q -e migrate_defer -o "$work/trace.dat" \
+	      "$DIR/trace_workload" "$work/workload" >"$work/log" 2>&1'
 trace-cmd report -i "$work/trace.dat" >"$work/report" 2>>"$work/log"
 check "the report has names for all values" \
 	eval '[ -s "$work/report" ] &&
