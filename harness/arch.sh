@@ -20,6 +20,7 @@ arch_load() {
 		ARCH_TCG_CPU=max,-erms,-fsrm
 		# With a thread per processor QEMU 7.2 may run a breakpoint that the
 		# kernel's live patching (static keys) has already taken away.
+		# TCG_THREAD=multi in the environment overrides this.
 		ARCH_TCG_THREAD=single
 		ARCH_CONSOLE=ttyS0
 		;;
