@@ -23,6 +23,7 @@ arch_load() {
 		# TCG_THREAD=multi in the environment overrides this.
 		ARCH_TCG_THREAD=single
 		ARCH_CONSOLE=ttyS0
+		ARCH_HOTPLUG_MIB=0
 		;;
 	arm64)
 		ARCH_KERNEL=arm64
@@ -37,6 +38,8 @@ arch_load() {
 		ARCH_TCG_CPU=max,pauth-impdef=on
 		ARCH_TCG_THREAD=multi
 		ARCH_CONSOLE=ttyAMA0
+		# arm64 never takes memory offline that was there at boot.
+		ARCH_HOTPLUG_MIB=512
 		;;
 	*)
 		die "unknown architecture: $1 (known: $ARCHES)"

@@ -31,7 +31,7 @@
  *
  * vm_flags change under mmap_lock held for writing.  The setter writes the hint
  * first, then the flag, then takes the page table lock of each table of the
- * range (settle_walk_ops).  A mover whose question 3 comes after that
+ * range (migrate_defer_settle()).  A mover whose question 3 comes after that
  * sees the flag; one whose question came before has left a migration entry,
  * which the setter finds and waits for.  Questions 1 and 2 need no ordering
  * with the setter: they save work and other VMAs' mappings, question 3 decides.
@@ -51,10 +51,8 @@
 #include <linux/mm_inline.h>
 #include <linux/mman.h>
 #include <linux/pagemap.h>
-#include <linux/pagewalk.h>
 #include <linux/rmap.h>
-#include <linux/sched/signal.h>
-#include <linux/swapops.h>
+#include <linux/sysfs.h>
 #include <linux/vmstat.h>
 
 #include "internal.h"
@@ -353,6 +351,70 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 		rmap_walk(folio, &rwc);
 }
 
+#ifdef CONFIG_IOMMU_SVA_HINT
+static bool prefault_enabled __read_mostly = true;
+
+/* May the IOMMU SVA path pre-fault?  See the sysfs attribute. */
+bool migrate_defer_may_prefault(void)
+{
+	return READ_ONCE(prefault_enabled);
+}
+
+/**
+ * migrate_defer_prefaulted - report a pre-fault
+ * @mm: whose address space
+ * @pasid: what devices know it by
+ * @start: start of what was moved
+ * @looked: base pages that were looked at
+ * @repaired: those that a device would have faulted on
+ * @delay: microseconds since the first of it was unmapped
+ */
+void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
+			      unsigned long start, unsigned long looked,
+			      unsigned long repaired, u64 delay)
+{
+	count_vm_events(NOMIGRATE_PREFAULT, repaired);
+	trace_prefault(mm_owner_pid(mm), pasid, start, looked, repaired, delay);
+}
+
+static ssize_t prefault_show(struct kobject *kobj, struct kobj_attribute *attr,
+			     char *buf)
+{
+	return sysfs_emit(buf, "%d\n", migrate_defer_may_prefault());
+}
+
+static ssize_t prefault_store(struct kobject *kobj, struct kobj_attribute *attr,
+			      const char *buf, size_t count)
+{
+	bool enable;
+	int ret = kstrtobool(buf, &enable);
+
+	if (ret)
+		return ret;
+	WRITE_ONCE(prefault_enabled, enable);
+	return count;
+}
+static struct kobj_attribute prefault_attr = __ATTR_RW(prefault);
+#endif
+
+static struct attribute *migrate_defer_attrs[] = {
+#ifdef CONFIG_IOMMU_SVA_HINT
+	&prefault_attr.attr,
+#endif
+	NULL,
+};
+
+static const struct attribute_group migrate_defer_attr_group = {
+	.name = "migrate_defer",
+	.attrs = migrate_defer_attrs,
+};
+
+static int __init migrate_defer_init(void)
+{
+	return sysfs_create_group(mm_kobj, &migrate_defer_attr_group);
+}
+subsys_initcall(migrate_defer_init);
+
 /**
  * migrate_defer_enable - arm the hooks, before the first mark is set
  *
@@ -421,142 +483,6 @@ void migrate_defer_hint(struct vm_area_struct *vma)
 		WRITE_ONCE(avc->anon_vma->nomigrate_hint, true);
 }
 
-/*
- * Make a present entry one that no device can fault on: accessible, young and,
- * where the VMA allows it and there is no copy to be made, writable and dirty.
- * do_numa_page() and do_wp_page() do the same, one fault at a time.
- */
-static void settle_pte(struct vm_area_struct *vma, unsigned long addr,
-		       pte_t *ptep, pte_t old)
-{
-	bool protnone = pte_protnone(old) && vma_is_accessible(vma);
-	pte_t pte = old;
-
-	if (protnone)
-		pte = pte_modify(pte, vma->vm_page_prot);
-	pte = pte_mkyoung(pte);
-	if ((vma->vm_flags & VM_WRITE) && !pte_write(pte) &&
-	    can_change_pte_writable(vma, addr, pte))
-		pte = pte_mkwrite(pte, vma);
-	if (pte_write(pte) && !pte_dirty(pte))
-		pte = pte_mkdirty(pte);
-	if (pte_same(pte, old))
-		return;
-
-	/* A live entry must not vanish, not even for a moment. */
-	if (protnone)
-		set_pte_at(vma->vm_mm, addr, ptep, pte);
-	else
-		ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte));
-	update_mmu_cache(vma, addr, ptep);
-}
-
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-static void settle_pmd(struct vm_area_struct *vma, unsigned long addr,
-		       pmd_t *pmdp, pmd_t old)
-{
-	bool protnone = pmd_protnone(old) && vma_is_accessible(vma);
-	pmd_t pmd = old;
-
-	if (is_huge_zero_pmd(old))
-		return;
-
-	if (protnone)
-		pmd = pmd_modify(pmd, vma->vm_page_prot);
-	pmd = pmd_mkyoung(pmd);
-	if ((vma->vm_flags & VM_WRITE) && !pmd_write(pmd) &&
-	    can_change_pmd_writable(vma, addr, pmd))
-		pmd = pmd_mkwrite(pmd, vma);
-	if (pmd_write(pmd) && !pmd_dirty(pmd))
-		pmd = pmd_mkdirty(pmd);
-	if (pmd_same(pmd, old))
-		return;
-
-	if (protnone)
-		set_pmd_at(vma->vm_mm, addr, pmdp, pmd);
-	else
-		pmdp_set_access_flags(vma, addr, pmdp, pmd, pmd_dirty(pmd));
-	update_mmu_cache_pmd(vma, addr, pmdp);
-}
-#else
-static void settle_pmd(struct vm_area_struct *vma, unsigned long addr,
-		       pmd_t *pmdp, pmd_t old)
-{
-}
-#endif
-
-static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
-			    struct mm_walk *walk)
-{
-	struct vm_area_struct *vma = walk->vma;
-	struct mm_struct *mm = walk->mm;
-	pte_t *start_pte, *ptep;
-	spinlock_t *ptl;	/* of the page table that @pmdp is or names */
-
-	cond_resched();
-	if (fatal_signal_pending(current))
-		return -EINTR;
-
-	ptl = pmd_trans_huge_lock(pmdp, vma);
-	if (ptl) {
-		pmd_t pmd = pmdp_get(pmdp);
-
-		if (pmd_present(pmd)) {
-			settle_pmd(vma, addr & PMD_MASK, pmdp, pmd);
-		} else if (is_pmd_migration_entry(pmd)) {
-			spin_unlock(ptl);
-			pmd_migration_entry_wait(mm, pmdp);
-			walk->action = ACTION_AGAIN;
-			return 0;
-		}
-		spin_unlock(ptl);
-		return 0;
-	}
-
-again:
-	start_pte = pte_offset_map_lock(mm, pmdp, addr, &ptl);
-	if (!start_pte) {
-		walk->action = ACTION_AGAIN;
-		return 0;
-	}
-	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
-		pte_t pte = ptep_get(ptep);
-
-		if (pte_none(pte))
-			continue;
-		if (pte_present(pte)) {
-			if (vm_normal_page(vma, addr, pte))
-				settle_pte(vma, addr, ptep, pte);
-		} else if (is_migration_entry(pte_to_swp_entry(pte))) {
-			pte_unmap_unlock(start_pte, ptl);
-			migration_entry_wait(mm, pmdp, addr);
-			if (fatal_signal_pending(current))
-				return -EINTR;
-			goto again;
-		}
-	}
-	pte_unmap_unlock(start_pte, ptl);
-
-	return 0;
-}
-
-static int settle_test_walk(unsigned long start, unsigned long end,
-			    struct mm_walk *walk)
-{
-	/*
-	 * No optimising mover unmaps hugetlb folios, so they have nothing
-	 * pending.  A nonzero return skips the VMA.
-	 */
-	return !(walk->vma->vm_flags & VM_NOMIGRATE) ||
-	       is_vm_hugetlb_page(walk->vma);
-}
-
-static const struct mm_walk_ops settle_walk_ops = {
-	.pmd_entry	= settle_pmd_entry,
-	.test_walk	= settle_test_walk,
-	.walk_lock	= PGWALK_WRLOCK,
-};
-
 /**
  * migrate_defer_marked - finish MADV_NOMIGRATE or MADV_DOMIGRATE
  * @mm: whose range
@@ -577,6 +503,6 @@ void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
 			  unsigned long end, bool set, int result)
 {
 	if (set)
-		walk_page_range(mm, start, end, &settle_walk_ops, NULL);
+		migrate_defer_settle(mm, start, end);
 	trace_mark(start, end, set, result);
 }

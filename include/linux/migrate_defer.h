@@ -42,6 +42,22 @@ struct migrate_defer_scan {
 	bool deferred;
 };
 
+/**
+ * struct migrate_defer_prefault - what to pre-fault, and what came of it
+ * @write: what is lost was mapped writable
+ * @wait: wait for locked folios
+ * @busy: some were locked, probably by the mover, and have been left alone
+ * @looked: base pages that are mapped
+ * @repaired: base pages that a device would have faulted on
+ */
+struct migrate_defer_prefault {
+	bool write;
+	bool wait;
+	bool busy;
+	unsigned long looked;
+	unsigned long repaired;
+};
+
 #ifdef CONFIG_MIGRATE_DEFER
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
@@ -62,6 +78,16 @@ int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 void migrate_defer_hint(struct vm_area_struct *vma);
 void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
 			  unsigned long end, bool set, int result);
+void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
+			  unsigned long end);
+
+bool migrate_defer_may_prefault(void);
+void migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
+			    unsigned long end,
+			    struct migrate_defer_prefault *prefault);
+void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
+			      unsigned long start, unsigned long looked,
+			      unsigned long repaired, u64 delay);
 
 static inline bool migrate_defer_active(void)
 {

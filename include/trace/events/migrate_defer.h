@@ -125,6 +125,36 @@ TRACE_EVENT(forced,
 		  __entry->result)
 );
 
+TRACE_EVENT(prefault,
+
+	TP_PROTO(pid_t pid, u32 pasid, unsigned long address,
+		 unsigned long looked, unsigned long repaired, u64 delay),
+
+	TP_ARGS(pid, pasid, address, looked, repaired, delay),
+
+	TP_STRUCT__entry(
+		__field(pid_t,			pid)
+		__field(u32,			pasid)
+		__field(unsigned long,		address)
+		__field(unsigned long,		looked)
+		__field(unsigned long,		repaired)
+		__field(u64,			delay)
+	),
+
+	TP_fast_assign(
+		__entry->pid		= pid;
+		__entry->pasid		= pasid;
+		__entry->address	= address;
+		__entry->looked		= looked;
+		__entry->repaired	= repaired;
+		__entry->delay		= delay;
+	),
+
+	TP_printk("pid=%d pasid=%u address=0x%lx looked=%lu repaired=%lu delay_us=%llu",
+		  __entry->pid, __entry->pasid, __entry->address,
+		  __entry->looked, __entry->repaired, __entry->delay)
+);
+
 #endif /* _TRACE_MIGRATE_DEFER_H */
 
 #include <trace/define_trace.h>

@@ -333,7 +333,37 @@ static long free_huge_blocks(int node)
 	return blocks;
 }
 
-/* The largest CMA area: its directory in debugfs and its page frames. */
+/*
+ * Narrow a CMA area down to its largest free part: drivers may have taken some of
+ * it at boot.  The file "bitmap" has decimal 32-bit words.
+ */
+static void cma_free_part(const char *dir, uint64_t *start, uint64_t *end)
+{
+	uint64_t base = *start, pages = *end - *start, run = 0, best = 0, best_at = 0, unit, bit = 0;
+	char path[PATH_MAX];
+	FILE *f;
+	unsigned long word;
+
+	snprintf(path, sizeof(path), "%s/order_per_bit", dir);
+	unit = 1ULL << file_number(path);
+	snprintf(path, sizeof(path), "%s/bitmap", dir);
+	f = fopen(path, "r");
+	while (f && fscanf(f, "%lu", &word) == 1) {
+		for (int i = 0; i < 32 && bit * unit < pages; i++, bit++) {
+			run = word >> i & 1 ? 0 : run + 1;
+			if (run > best) {
+				best = run;
+				best_at = bit + 1 - run;
+			}
+		}
+	}
+	if (f)
+		fclose(f);
+	*start = base + best_at * unit;
+	*end = *start + best * unit;
+}
+
+/* The largest CMA area: its directory in debugfs and its free page frames. */
 static bool cma_find(char *dir_path, size_t len, uint64_t *start, uint64_t *end)
 {
 	long long best = 32 * MIB / page_size() - 1;
@@ -358,6 +388,8 @@ static bool cma_find(char *dir_path, size_t len, uint64_t *start, uint64_t *end)
 	}
 	if (dir)
 		closedir(dir);
+	if (*end)
+		cma_free_part(dir_path, start, end);
 	return *end;
 }
 

@@ -77,6 +77,16 @@ extern const struct mover migrate_pages_syscall;
 extern const struct mover mbind_move;
 extern const struct mover cpuset_migrate;
 
+/* Movers that must succeed, on the last of the regions (movers_page.c) */
+extern const struct mover soft_offline;
+extern const struct mover memory_failure;
+extern const struct mover longterm_pin;
+/* On all of them */
+extern const struct mover collapse;
+extern const struct mover collapse_by_peer;
+
+char *poison_address(const struct region *r);
+
 const char *ground_init(struct ground *g);
 void ground_release(struct ground *g);
 int numa_scan_fast(void);

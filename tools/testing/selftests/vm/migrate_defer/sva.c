@@ -21,6 +21,9 @@
 /* Nothing that the device is asked for takes longer, however slow the machine. */
 #define TIMEOUT_S	300
 
+/* The kernel waits for a tick before it pre-faults, and gets to it within a few more. */
+#define QUIET_S		0.2
+
 /* ---------------------------------------------------------------------------------- the module */
 
 /* Beside the test, as "make install" puts it, or SVA_TESTDEV */
@@ -329,6 +332,35 @@ int sva_wait_accesses(int fd, uint64_t more)
 			return -ETIMEDOUT;
 		usleep(500);
 	}
+}
+
+/**
+ * sva_wait_quiet() - wait until the kernel has pre-faulted what it has moved
+ * @fd: a context that has had a job, or none
+ *
+ * The pre-fault is asynchronous: wait until nothing has been heard of it for a while.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int sva_wait_quiet(int fd)
+{
+	double deadline = now() + TIMEOUT_S, quiet = now() + QUIET_S;
+	uint64_t before = 0;
+
+	do {
+		struct sva_testdev_stats stats = { 0 };
+		uint64_t heard = vmstat("nomigrate_prefault");
+
+		if (!sva_stats(fd, 0, &stats))
+			heard += stats.rewarms;
+		if (heard != before)
+			quiet = now() + QUIET_S;
+		before = heard;
+		usleep(2000);
+		if (now() > deadline)
+			return -ETIMEDOUT;
+	} while (now() < quiet);
+	return 0;
 }
 
 /**

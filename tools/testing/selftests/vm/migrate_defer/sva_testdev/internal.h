@@ -61,6 +61,7 @@ struct svadev_translation {
  * @bonds:	how many contexts are bound, protected by the bond_lock of iommu.c
  * @invalidations: how many there were
  * @dropped:	entries removed by them
+ * @rewarms:	calls of svadev_cache_rewarm()
  * @clock:	chooses the entry to replace
  * @sets:	number of sets of the translation cache, a power of 2
  * @cache:	the translations
@@ -75,6 +76,7 @@ struct svadev_domain {
 	unsigned int bonds;
 	u64 invalidations;
 	u64 dropped;
+	u64 rewarms;
 	unsigned int clock;
 	unsigned int sets;
 	struct svadev_translation *cache;
@@ -146,6 +148,8 @@ void svadev_cache_free(struct svadev_domain *dom);
 void svadev_cache_evict(struct svadev_domain *dom);
 void svadev_cache_invalidate(struct svadev_domain *dom, unsigned long start,
 			     unsigned long end);
+void svadev_cache_rewarm(struct svadev_domain *dom, unsigned long start,
+			 unsigned long end);
 void svadev_kill(struct svadev_domain *dom);
 int svadev_access(struct svadev_domain *dom, struct svadev_access *access);
 int svadev_peek(struct svadev_domain *dom, unsigned long addr,

@@ -15,6 +15,10 @@
 #include <linux/userfaultfd_k.h>
 #include <linux/xarray.h>
 
+#ifdef CONFIG_IOMMU_SVA_HINT
+#include <linux/iommu-sva-hint.h>
+#endif
+
 #include "internal.h"
 
 #define SVADEV_PASID_BITS	16
@@ -415,6 +419,38 @@ void svadev_device_put(void)
 	mutex_unlock(&fake_lock);
 }
 
+/* ------------------------------------------- hints about what was moved anyway */
+
+#ifdef CONFIG_IOMMU_SVA_HINT
+static void svadev_rewarm(struct iommu_sva *sva, unsigned long start, unsigned long end)
+{
+	svadev_cache_rewarm(to_svadev_domain(sva->handle.domain), start, end);
+}
+
+static const struct iommu_sva_hint_ops svadev_hint_ops = {
+	.rewarm	= svadev_rewarm,
+};
+
+static int svadev_hint_register(struct iommu_sva *sva)
+{
+	return iommu_sva_hint_register(sva, &svadev_hint_ops);
+}
+
+static void svadev_hint_unregister(struct iommu_sva *sva)
+{
+	iommu_sva_hint_unregister(sva);
+}
+#else
+static int svadev_hint_register(struct iommu_sva *sva)
+{
+	return 0;
+}
+
+static void svadev_hint_unregister(struct iommu_sva *sva)
+{
+}
+#endif
+
 /* ---------------------------------------------------- bindings and requests */
 
 /**
@@ -445,10 +481,14 @@ int svadev_bind(struct svadev_bond *bond, bool deaf)
 	bond->pasid = iommu_sva_get_pasid(sva);
 	bond->domain = xa_load(&pasid_table, bond->pasid);
 	dom = bond->domain;
-	if (dom->bonds && dom->deaf != deaf) {
+	/* All contexts of an address space share the core's handle. */
+	if (!dom->bonds)
+		ret = svadev_hint_register(sva);
+	else if (dom->deaf != deaf)
+		ret = -EBUSY;
+	if (ret) {
 		iommu_sva_unbind_device(sva);
 		bond->domain = NULL;
-		ret = -EBUSY;
 		goto unlock;
 	}
 	raw_spin_lock_irqsave(&dom->lock, flags);
@@ -469,7 +509,8 @@ unlock:
 void svadev_unbind(struct svadev_bond *bond)
 {
 	mutex_lock(&bond_lock);
-	bond->domain->bonds--;
+	if (!--bond->domain->bonds)
+		svadev_hint_unregister(bond->sva);
 	bond->domain = NULL;
 	iommu_sva_unbind_device(bond->sva);
 	mutex_unlock(&bond_lock);

@@ -417,6 +417,35 @@ unlock:
 }
 
 /**
+ * svadev_cache_rewarm() - load the translations of a range, as far as they are there
+ * @dom: the domain
+ * @start: first address
+ * @end: one after the last
+ *
+ * Context: any; takes svadev_domain.lock, once per page.
+ */
+void svadev_cache_rewarm(struct svadev_domain *dom, unsigned long start,
+			 unsigned long end)
+{
+	unsigned long size = (unsigned long)dom->sets * WAYS << PAGE_SHIFT;
+	struct svadev_access access = { .op = SVA_TESTDEV_READ };
+	struct svadev_translation *t;
+	unsigned long flags;
+
+	end = min(end, start + size);
+	for (access.addr = start; access.addr < end; access.addr += PAGE_SIZE) {
+		raw_spin_lock_irqsave(&dom->lock, flags);
+		if (!dom->dead && !cache_lookup(dom, access.addr, false))
+			translate(dom, &access, false, &t);
+		raw_spin_unlock_irqrestore(&dom->lock, flags);
+	}
+
+	raw_spin_lock_irqsave(&dom->lock, flags);
+	dom->rewarms++;
+	raw_spin_unlock_irqrestore(&dom->lock, flags);
+}
+
+/**
  * svadev_peek() - look at the page table entry of an address, change nothing
  * @dom: the domain
  * @addr: the address

@@ -20,6 +20,7 @@
  * @bond:	copy of the context's binding
  * @req:	what user space wants
  * @thread:	who does it
+ * @passes:	completed passes, for the thread alone: @stats may be reset
  * @done:	completed at its end
  * @stats:	counts, see above
  */
@@ -28,6 +29,7 @@ struct svadev_job {
 	struct svadev_bond bond;
 	struct sva_testdev_job req;
 	struct task_struct *thread;
+	u64 passes;
 	struct completion done;
 	struct sva_testdev_stats stats;
 };
@@ -138,7 +140,7 @@ static bool job_pass(struct svadev_job *job)
 
 	for (offset = 0; offset <= req->len - sizeof(u64); offset += req->stride) {
 		expected = req->seed;
-		expected += req->op == SVA_TESTDEV_INCREMENT ? job->stats.passes :
+		expected += req->op == SVA_TESTDEV_INCREMENT ? job->passes :
 							       offset / sizeof(u64);
 		access.addr = req->addr + offset;
 		access.value = expected;
@@ -155,7 +157,7 @@ static bool job_pass(struct svadev_job *job)
 	}
 	count_pass(job);
 	cond_resched();
-	return job->stats.passes != req->passes;
+	return ++job->passes != req->passes;
 }
 
 static int job_thread(void *data)
@@ -324,6 +326,7 @@ void svadev_job_stats(struct svadev_job *job, struct svadev_domain *dom,
 		copy_stats(&job->stats, stats, reset);
 		stats->invalidations = dom->invalidations;
 		stats->dropped = dom->dropped;
+		stats->rewarms = dom->rewarms;
 		raw_spin_unlock_irqrestore(&dom->lock, flags);
 	} else {
 		copy_stats(&job->stats, stats, reset);

@@ -160,6 +160,7 @@ enum sva_testdev_cause {
  * @invalidations: invalidations of the address space since it was bound, by
  *		whatever context of the process
  * @dropped:	translations that they removed from the cache
+ * @rewarms:	times that the kernel said that it has mapped again what it moved
  *
  * Errors: ENOENT no job was started; EINVAL unknown flags.
  */
@@ -187,6 +188,7 @@ struct sva_testdev_stats {
 	__u64 mismatch_found;
 	__u64 invalidations;
 	__u64 dropped;
+	__u64 rewarms;
 };
 
 #define SVA_TESTDEV_MAX_SAMPLE_PAGES	0x400000UL

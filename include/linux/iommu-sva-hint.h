@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _LINUX_IOMMU_SVA_HINT_H
+#define _LINUX_IOMMU_SVA_HINT_H
+/*
+ * Pre-fault for devices what was moved in spite of MADV_NOMIGRATE, see
+ * drivers/iommu/iommu-sva-hint.c.
+ */
+
+#include <linux/iommu.h>
+#include <linux/migrate_defer.h>
+#include <linux/mm_types.h>
+
+/**
+ * struct iommu_sva_hint_ops - what a driver of an SVA device may want to know
+ * @rewarm: addresses [@start, @end) of the address space that @handle is about
+ *	    are mapped again after a move; the driver may load its translation
+ *	    cache.  Called from a work item that holds no lock of mm/; may sleep
+ */
+struct iommu_sva_hint_ops {
+	void (*rewarm)(struct iommu_sva *handle, unsigned long start,
+		       unsigned long end);
+};
+
+#ifdef CONFIG_IOMMU_SVA_HINT
+
+void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
+			       unsigned long end, bool write);
+int iommu_sva_hint_register(struct iommu_sva *handle,
+			    const struct iommu_sva_hint_ops *ops);
+void iommu_sva_hint_unregister(struct iommu_sva *handle);
+
+/**
+ * iommu_sva_hint_unmapped - a mover unmaps what a device may want back
+ * @vma: the VMA; nothing happens unless it is marked and a device is bound
+ * @addr: start of what is unmapped
+ * @size: bytes from there
+ * @write: whether it was mapped writable
+ *
+ * Context: any but interrupts; typically rmap and page table locks are held.
+ */
+static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
+					   unsigned long addr,
+					   unsigned long size, bool write)
+{
+	if (vma_nomigrate(vma) && mm_valid_pasid(vma->vm_mm))
+		__iommu_sva_hint_unmapped(vma, addr, addr + size, write);
+}
+
+/* For iommu-sva.c */
+int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm, struct mm_struct *mm);
+void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm);
+void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm);
+void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm);
+
+#else /* !CONFIG_IOMMU_SVA_HINT */
+
+static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
+					   unsigned long addr,
+					   unsigned long size, bool write)
+{
+}
+
+static inline int iommu_sva_hint_register(struct iommu_sva *handle,
+					  const struct iommu_sva_hint_ops *ops)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void iommu_sva_hint_unregister(struct iommu_sva *handle)
+{
+}
+
+static inline int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm,
+				      struct mm_struct *mm)
+{
+	return 0;
+}
+
+static inline void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm)
+{
+}
+
+static inline void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
+{
+}
+
+static inline void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm)
+{
+}
+
+#endif /* CONFIG_IOMMU_SVA_HINT */
+
+#endif /* _LINUX_IOMMU_SVA_HINT_H */

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MADV_NOMIGRATE: have page table entries as a device wants to find them.
+ *
+ * Two callers: the setter of a mark, who undoes what movers had begun, and the
+ * pre-fault after a move that a mark did not prevent.  Both walk the page tables
+ * of marked VMAs and touch only entries that a device could fault on.
+ * change_protection() and GUP are no help: the first clears every entry for a
+ * moment, the second takes NUMA hints and old or clean entries for good.
+ */
+
+#include <linux/hugetlb.h>
+#include <linux/migrate_defer.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/pagemap.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/signal.h>
+#include <linux/swapops.h>
+#include <linux/userfaultfd_k.h>
+
+#include "internal.h"
+
+/* Faults on one entry: to wait for a migration, to map it, to make it dirty. */
+#define SETTLE_TRIES	3
+
+/**
+ * struct settle - state of one walk
+ * @prefault: also map what a mover left to the next fault; NULL for the setter
+ * @addr: where the walk ended because a page fault is needed
+ * @fault_write: whether that is a write fault
+ */
+struct settle {
+	struct migrate_defer_prefault *prefault;
+	unsigned long addr;
+	bool fault_write;
+};
+
+/* End the walk: the caller has to fault. */
+static int settle_by_fault(struct settle *settle, unsigned long addr, bool write)
+{
+	settle->addr = addr;
+	settle->fault_write = write;
+	return 1;
+}
+
+static void settle_count(struct settle *settle, unsigned long size, bool repaired)
+{
+	if (!settle->prefault)
+		return;
+	settle->prefault->looked += size >> PAGE_SHIFT;
+	if (repaired)
+		settle->prefault->repaired += size >> PAGE_SHIFT;
+}
+
+/*
+ * Make a present entry one that no device can fault on: accessible, young and,
+ * where the VMA allows it and there is no copy to be made, writable and dirty.
+ * do_numa_page() and do_wp_page() do the same, one fault at a time.  Returns
+ * whether there was anything to do.
+ */
+static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
+		       pte_t *ptep, pte_t old)
+{
+	bool protnone = pte_protnone(old) && vma_is_accessible(vma);
+	pte_t pte = old;
+
+	if (protnone)
+		pte = pte_modify(pte, vma->vm_page_prot);
+	pte = pte_mkyoung(pte);
+	if ((vma->vm_flags & VM_WRITE) && !pte_write(pte) &&
+	    can_change_pte_writable(vma, addr, pte))
+		pte = pte_mkwrite(pte, vma);
+	if (pte_write(pte) && !pte_dirty(pte))
+		pte = pte_mkdirty(pte);
+	if (pte_same(pte, old))
+		return false;
+
+	/* A live entry must not vanish, not even for a moment. */
+	if (protnone)
+		set_pte_at(vma->vm_mm, addr, ptep, pte);
+	else
+		ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte));
+	update_mmu_cache(vma, addr, ptep);
+	return true;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
+		       pmd_t *pmdp, pmd_t old)
+{
+	bool protnone = pmd_protnone(old) && vma_is_accessible(vma);
+	pmd_t pmd = old;
+
+	if (is_huge_zero_pmd(old))
+		return false;
+
+	if (protnone)
+		pmd = pmd_modify(pmd, vma->vm_page_prot);
+	pmd = pmd_mkyoung(pmd);
+	if ((vma->vm_flags & VM_WRITE) && !pmd_write(pmd) &&
+	    can_change_pmd_writable(vma, addr, pmd))
+		pmd = pmd_mkwrite(pmd, vma);
+	if (pmd_write(pmd) && !pmd_dirty(pmd))
+		pmd = pmd_mkdirty(pmd);
+	if (pmd_same(pmd, old))
+		return false;
+
+	if (protnone)
+		set_pmd_at(vma->vm_mm, addr, pmdp, pmd);
+	else
+		pmdp_set_access_flags(vma, addr, pmdp, pmd, pmd_dirty(pmd));
+	update_mmu_cache_pmd(vma, addr, pmdp);
+	return true;
+}
+#else
+static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
+		       pmd_t *pmdp, pmd_t old)
+{
+	return false;
+}
+#endif
+
+/*
+ * An empty entry of a file mapping: is it one that a mover emptied?  If so the
+ * page is in the page cache, for it was there when it was unmapped.  What has
+ * been truncated, punched or swapped out meanwhile is not, and stays away.
+ *
+ * The mover may not be done yet.  A fault would wait for the folio lock with a
+ * reference on the folio, and the mover would fail for that reference.
+ */
+static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
+			unsigned long addr)
+{
+	struct folio *folio;
+	bool lost, locked;
+
+	if (!settle->prefault || !vma->vm_file)
+		return false;
+	/* What can't be accessed is nobody's; what has a pager is its. */
+	if (!vma_is_accessible(vma) || userfaultfd_armed(vma))
+		return false;
+
+	rcu_read_lock();
+	folio = xa_load(&vma->vm_file->f_mapping->i_pages,
+			linear_page_index(vma, addr));
+	lost = folio && !xa_is_value(folio);
+	locked = lost && folio_test_locked(folio);
+	rcu_read_unlock();
+
+	if (!locked || settle->prefault->wait)
+		return lost;
+	settle->prefault->busy = true;
+	return false;
+}
+
+/* What is lost can only have been a page of the file: no copy to be made. */
+static bool settle_fill_write(struct settle *settle, struct vm_area_struct *vma)
+{
+	return settle->prefault && settle->prefault->write &&
+	       !userfaultfd_armed(vma) &&
+	       (vma->vm_flags & (VM_SHARED | VM_WRITE)) == (VM_SHARED | VM_WRITE);
+}
+
+static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			    struct mm_walk *walk)
+{
+	struct settle *settle = walk->private;
+	struct vm_area_struct *vma = walk->vma;
+	struct mm_struct *mm = walk->mm;
+	pte_t *start_pte, *ptep;
+	spinlock_t *ptl;	/* of the page table that @pmdp is or names */
+	int ret = 0;
+
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
+
+	ptl = pmd_trans_huge_lock(pmdp, vma);
+	if (ptl) {
+		pmd_t pmd = pmdp_get(pmdp);
+		bool repaired;
+
+		if (is_pmd_migration_entry(pmd)) {
+			spin_unlock(ptl);
+			pmd_migration_entry_wait(mm, pmdp);
+			walk->action = ACTION_AGAIN;
+			return 0;
+		}
+		repaired = pmd_present(pmd) &&
+			   settle_pmd(vma, addr & PMD_MASK, pmdp, pmd);
+		settle_count(settle, end - addr, repaired);
+		spin_unlock(ptl);
+		return 0;
+	}
+
+again:
+	start_pte = pte_offset_map_lock(mm, pmdp, addr, &ptl);
+	if (!start_pte) {
+		walk->action = ACTION_AGAIN;
+		return 0;
+	}
+	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
+		pte_t pte = ptep_get(ptep);
+
+		if (pte_none(pte)) {
+			if (settle_lost(settle, vma, addr)) {
+				ret = settle_by_fault(settle, addr,
+						      settle_fill_write(settle, vma));
+				break;
+			}
+		} else if (!pte_present(pte)) {
+			if (!is_migration_entry(pte_to_swp_entry(pte)))
+				continue;
+			pte_unmap_unlock(start_pte, ptl);
+			migration_entry_wait(mm, pmdp, addr);
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			goto again;
+		} else if (vm_normal_page(vma, addr, pte)) {
+			settle_count(settle, PAGE_SIZE,
+				     settle_pte(vma, addr, ptep, pte));
+			/* A shared mapping that its file wants to hear of. */
+			if (settle_fill_write(settle, vma) &&
+			    !pte_write(ptep_get(ptep))) {
+				ret = settle_by_fault(settle, addr, true);
+				break;
+			}
+		}
+	}
+	pte_unmap_unlock(start_pte, ptl);
+
+	return ret;
+}
+
+/*
+ * hugetlb has entries of its own kind, and one lock more: leave it all to the
+ * fault handler.  No optimising mover unmaps hugetlb folios, so the setter of a
+ * mark finds nothing pending.
+ */
+static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
+				unsigned long addr, unsigned long end,
+				struct mm_walk *walk)
+{
+	struct settle *settle = walk->private;
+	struct vm_area_struct *vma = walk->vma;
+	pte_t pte = huge_ptep_get(walk->mm, addr, ptep);
+
+	if (!settle->prefault)
+		return 0;
+
+	settle_count(settle, end - addr, false);
+	if (huge_pte_none(pte)) {
+		if (settle_lost(settle, vma, addr & hmask))
+			return settle_by_fault(settle, addr & hmask,
+					       settle_fill_write(settle, vma));
+	} else if (!pte_present(pte)) {
+		if (is_migration_entry(pte_to_swp_entry(pte)))
+			return settle_by_fault(settle, addr & hmask, false);
+	} else if (!pte_young(pte) ||
+		   (huge_pte_write(pte) && !huge_pte_dirty(pte))) {
+		return settle_by_fault(settle, addr & hmask, huge_pte_write(pte));
+	}
+	return 0;
+}
+
+static int settle_test_walk(unsigned long start, unsigned long end,
+			    struct mm_walk *walk)
+{
+	/* A nonzero return skips the VMA. */
+	return !(walk->vma->vm_flags & VM_NOMIGRATE);
+}
+
+static const struct mm_walk_ops settle_marked_ops = {
+	.pmd_entry	= settle_pmd_entry,
+	.hugetlb_entry	= settle_hugetlb_entry,
+	.test_walk	= settle_test_walk,
+	.walk_lock	= PGWALK_WRLOCK,
+};
+
+/**
+ * migrate_defer_settle - after marking: undo what movers had begun
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ *
+ * Of what is marked in the range, waits until pages that are being moved are
+ * mapped again, and makes entries accessible that NUMA balancing had made
+ * inaccessible (see the head of migrate_defer.c for why no mover begins anew).
+ * Ends early if the caller is being killed.
+ *
+ * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
+ */
+void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
+			  unsigned long end)
+{
+	struct settle settle = {};
+
+	walk_page_range(mm, start, end, &settle_marked_ops, &settle);
+}
+
+#ifdef CONFIG_IOMMU_SVA_HINT
+/* No page table: ask the page cache for what it has, the hole may be large. */
+static int settle_hole(unsigned long addr, unsigned long end, int depth,
+		       struct mm_walk *walk)
+{
+	struct settle *settle = walk->private;
+	struct vm_area_struct *vma = walk->vma;
+	unsigned long step = PAGE_SIZE;
+	pgoff_t index, last;
+
+	if (!vma || !vma->vm_file)
+		return 0;
+	if (is_vm_hugetlb_page(vma))
+		step = huge_page_size(hstate_vma(vma));
+
+	index = linear_page_index(vma, addr);
+	last = index + ((end - addr) >> PAGE_SHIFT) - 1;
+	while (xa_find(&vma->vm_file->f_mapping->i_pages, &index, last,
+		       XA_PRESENT)) {
+		addr = vma->vm_start + ((index - vma->vm_pgoff) << PAGE_SHIFT);
+		addr = ALIGN_DOWN(addr, step);
+		if (settle_lost(settle, vma, addr))
+			return settle_by_fault(settle, addr,
+					       settle_fill_write(settle, vma));
+		index += step >> PAGE_SHIFT;
+	}
+	return 0;
+}
+
+static const struct mm_walk_ops settle_moved_ops = {
+	.pmd_entry	= settle_pmd_entry,
+	.pte_hole	= settle_hole,
+	.hugetlb_entry	= settle_hugetlb_entry,
+	.test_walk	= settle_test_walk,
+	.walk_lock	= PGWALK_RDLOCK,
+};
+
+/**
+ * migrate_defer_prefault - map again what was moved in spite of the mark
+ * @mm: the address space, with a reference on mm_users
+ * @start: start of what was unmapped
+ * @end: its end
+ * @prefault: what to do; the counts in it are increased
+ *
+ * Looks only at what is marked now.  Never breaks COW that was not broken, and
+ * never brings in a page that is not in memory.
+ *
+ * Context: mmap_lock of @mm held for reading; sleeps.
+ */
+void migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
+			    unsigned long end,
+			    struct migrate_defer_prefault *prefault)
+{
+	struct settle settle = { .prefault = prefault };
+	unsigned long last = -1UL;
+	unsigned int tries = 0;
+
+	mmap_assert_locked(mm);
+
+	while (start < end &&
+	       walk_page_range(mm, start, end, &settle_moved_ops, &settle) > 0) {
+		struct vm_area_struct *vma = vma_lookup(mm, settle.addr);
+		unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_USER;
+		unsigned long size = PAGE_SIZE;
+		vm_fault_t ret;
+
+		if (is_vm_hugetlb_page(vma))
+			size = huge_page_size(hstate_vma(vma));
+		if (settle.fault_write)
+			flags |= FAULT_FLAG_WRITE;
+		start = settle.addr;
+		if (start != last) {
+			prefault->repaired += size >> PAGE_SHIFT;
+			tries = 0;
+		}
+		last = start;
+		ret = handle_mm_fault(vma, start, flags, NULL);
+		/* What does not help by then will not help a device either. */
+		if ((ret & VM_FAULT_ERROR) || ++tries == SETTLE_TRIES)
+			start += size;
+	}
+}
+#endif

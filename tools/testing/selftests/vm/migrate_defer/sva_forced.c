@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a device sees when marked memory has to be moved in spite of the mark: the right page all
+ * the time, and no I/O page fault once the move is over.
+ */
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "movers.h"
+#include "sva.h"
+
+#define REGION_SIZE	(4 * MIB)
+#define TRIES		10
+#define TIMEOUT		300
+#define FOLIO_4K	4096
+#define FOLIO_2M	(2 * MIB)
+#define PUD_SPAN	(1UL << 30)
+
+#define PREFAULT	"/sys/kernel/mm/migrate_defer/prefault"
+#define HUGETLB_NODE	"/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages"
+
+/* Set the mark, then the pages have a device bound to them: as an application does it. */
+static int device_open(struct region *r)
+{
+	return region_mark(r) ?: sva_open_bound(0);
+}
+
+/* ------------------------------------------------------------------------------ every mover */
+
+FIXTURE(forced) {
+	struct ground ground;
+	struct region r;
+	int fd;
+};
+
+/*
+ * @lost: the mover leaves it to the next fault to map the pages again
+ * @write_lost: it maps them again, but so that a device without A/D bits can't write
+ */
+FIXTURE_VARIANT(forced) {
+	const struct mover *mover;
+	enum mem_kind kind;
+	size_t folio;
+	bool lost;
+	bool write_lost;
+};
+
+FIXTURE_VARIANT_ADD(forced, cma_anon_4k) {
+	.mover = &cma_alloc, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, cma_shmem_4k) {
+	.mover = &cma_alloc, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+/* Clean pages of a file are migrated, not dropped. */
+FIXTURE_VARIANT_ADD(forced, cma_private_file_4k) {
+	.mover = &cma_alloc, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, offline_anon_4k) {
+	.mover = &memory_offline, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, offline_anon_2m) {
+	.mover = &memory_offline, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, gigantic_page_anon_4k) {
+	.mover = &gigantic_page, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, longterm_pin_anon_4k) {
+	.mover = &longterm_pin, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, soft_offline_anon_4k) {
+	.mover = &soft_offline, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, soft_offline_anon_2m) {
+	.mover = &soft_offline, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, soft_offline_shmem_4k) {
+	.mover = &soft_offline, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+/* It is split, and a file's huge page that is split is unmapped. */
+FIXTURE_VARIANT_ADD(forced, soft_offline_shmem_2m) {
+	.mover = &soft_offline, .kind = MEM_SHMEM, .folio = FOLIO_2M, .lost = true,
+};
+
+FIXTURE_VARIANT_ADD(forced, soft_offline_hugetlb) {
+	.mover = &soft_offline, .kind = MEM_HUGETLB, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_anon_4k) {
+	.mover = &move_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_anon_2m) {
+	.mover = &move_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_shmem_4k) {
+	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_shmem_2m) {
+	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_private_file_4k) {
+	.mover = &move_pages_syscall, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, move_pages_hugetlb) {
+	.mover = &move_pages_syscall, .kind = MEM_HUGETLB, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(forced, mbind_anon_4k) {
+	.mover = &mbind_move, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, migrate_pages_anon_4k) {
+	.mover = &migrate_pages_syscall, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, cpuset_anon_4k) {
+	.mover = &cpuset_migrate, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(forced, collapse_anon_4k) {
+	.mover = &collapse, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+/* The huge page is mapped clean. */
+FIXTURE_VARIANT_ADD(forced, collapse_shmem_4k) {
+	.mover = &collapse, .kind = MEM_SHMEM, .folio = FOLIO_4K, .write_lost = true,
+};
+
+/* Whoever else maps the file loses the small pages. */
+FIXTURE_VARIANT_ADD(forced, collapse_by_peer_shmem_4k) {
+	.mover = &collapse_by_peer, .kind = MEM_SHMEM, .folio = FOLIO_4K, .lost = true,
+};
+
+FIXTURE_SETUP(forced)
+{
+	const char *why;
+
+	settings_restore();
+	self->r.fd = -1;
+	self->fd = -1;
+	why = sva_missing() ?: ground_init(&self->ground) ?:
+	      variant->mover->missing(&self->ground) ?:
+	      region_missing(variant->kind, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(region_map(&self->r, variant->kind, variant->folio, REGION_SIZE));
+}
+
+/* The process of the test is gone, and its memory with it. */
+FIXTURE_TEARDOWN_PARENT(forced)
+{
+	settings_restore();
+}
+
+/* A private mapping of a file is only read: what is written is not the file's page any more. */
+static struct sva_testdev_job device_job(const struct region *r, uint64_t passes)
+{
+	bool write = r->kind != MEM_FILE_PRIVATE;
+	struct sva_testdev_job job = sva_job(write ? SVA_TESTDEV_INCREMENT : SVA_TESTDEV_READ,
+					     r->addr, r->size, passes);
+
+	if (write)
+		job.flags = SVA_TESTDEV_JOB_VERIFY;
+	return job;
+}
+
+static void counters_clear(const struct region *r)
+{
+	if (r->kind == MEM_FILE_PRIVATE)
+		return;
+	for (size_t i = 0; i < region_pages(r); i++)
+		*sva_word(r->addr, i) = 0;
+}
+
+static size_t counters_wrong(const struct region *r, const struct sva_testdev_stats *stats)
+{
+	if (r->kind == MEM_FILE_PRIVATE)
+		return region_corrupt(r);
+	return sva_wrong_counters(r->addr, region_pages(r), 0, stats);
+}
+
+/*
+ * Ten moves, for hardware that sets accessed and dirty bits and for hardware that does not: the
+ * mover succeeds under a streaming device, no access goes astray, and when the move is over
+ * there is no I/O page fault any more.
+ */
+TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
+{
+	uint64_t window_faults = 0, later_faults = 0, longest = 0;
+	const struct mover *mover = variant->mover;
+	struct region *r = &self->r;
+	struct ground *g = &self->ground;
+	size_t pages = region_pages(r), moved = 0, must = 0;
+	int succeeded = 0;
+
+	for (int try = 0; try < 2 * TRIES; try++) {
+		struct sva_testdev_job job = device_job(r, 0);
+		struct sva_testdev_stats stats;
+		struct diff diff;
+		int ret;
+
+		ASSERT_OK(mover->place(g, &r, 1));
+		counters_clear(r);
+		self->fd = device_open(r);
+		ASSERT_LE(0, self->fd);
+		ASSERT_OK(region_snapshot(r));
+		if (try % 2)
+			job.flags |= SVA_TESTDEV_JOB_HW_AD;
+		ASSERT_OK(sva_start(self->fd, &job));
+		ASSERT_OK(sva_wait_accesses(self->fd, pages));
+		ASSERT_OK(sva_stats(self->fd, SVA_TESTDEV_STATS_RESET, &stats));
+
+		ret = mover->push(g, &r, 1);
+		if (ret)
+			TH_LOG("%s: try %d: %s", mover->name, try, strerror(-ret));
+		succeeded += !ret;
+		ASSERT_OK(sva_wait_quiet(self->fd));
+		ASSERT_OK(sva_wait_accesses(self->fd, pages));
+		ASSERT_OK(sva_stats(self->fd, SVA_TESTDEV_STATS_RESET, &stats));
+		window_faults += stats.faults;
+		if (stats.stall_ns_max > longest)
+			longest = stats.stall_ns_max;
+
+		ASSERT_OK(sva_wait_accesses(self->fd, 2 * pages));
+		ASSERT_OK(sva_stop(self->fd));
+		ASSERT_OK(sva_stats(self->fd, 0, &stats));
+		EXPECT_EQ(0, stats.result);
+		EXPECT_EQ(0, stats.mismatches);
+		EXPECT_EQ(0, stats.faults)
+			TH_LOG("try %d: %s", try, sva_describe(&stats));
+		later_faults += stats.faults;
+		diff = compare_must_move(g, r);
+		must += diff.pages;
+		moved += diff.moved;
+		EXPECT_EQ(0, counters_wrong(r, &stats));
+		close(self->fd);
+		self->fd = -1;
+		if (mover->undo)
+			mover->undo(g);
+		ASSERT_OK(region_unmark(r));
+	}
+	TH_LOG("%d of %d succeeded, %zu of %zu pages moved; I/O page faults: %llu in the window, %llu after it; longest stall %llu us",
+	       succeeded, 2 * TRIES, moved, must, (unsigned long long)window_faults,
+	       (unsigned long long)later_faults, (unsigned long long)longest / 1000);
+	EXPECT_EQ(2 * TRIES, succeeded);
+	EXPECT_LT(0, must);
+	EXPECT_EQ(must, moved);
+}
+
+/* One move while the device does nothing; then it goes over the range without A/D bits. */
+static int fault_after_move(struct ground *g, struct region *r, const struct mover *mover,
+			    struct sva_testdev_stats *stats)
+{
+	struct sva_testdev_job job = device_job(r, 1);
+	int fd, ret = mover->place(g, &r, 1);
+
+	if (ret)
+		return ret;
+	counters_clear(r);
+	fd = device_open(r);
+	if (fd < 0)
+		return fd;
+	ret = mover->push(g, &r, 1) ?: sva_wait_quiet(fd) ?: sva_run(fd, &job, stats);
+	if (!ret && (stats->mismatches || counters_wrong(r, stats)))
+		ret = -EBADMSG;
+	close(fd);
+	if (mover->undo)
+		mover->undo(g);
+	return ret ?: region_unmark(r);
+}
+
+/*
+ * A device that comes after the move has no I/O page fault; without the pre-fault it has those
+ * that the mover leaves behind.
+ */
+TEST_F_TIMEOUT(forced, device_comes_later, TIMEOUT)
+{
+	bool left = variant->lost || variant->write_lost;
+	struct sva_testdev_stats stats;
+	long long repaired;
+
+	for (int try = 0; try < 3; try++) {
+		ASSERT_OK(setting_write(PREFAULT, "1"));
+		repaired = vmstat("nomigrate_prefault");
+		ASSERT_OK(fault_after_move(&self->ground, &self->r, variant->mover, &stats));
+		repaired = vmstat("nomigrate_prefault") - repaired;
+		EXPECT_EQ(0, stats.faults)
+			TH_LOG("with pre-fault: %s", sva_describe(&stats));
+		if (left)
+			EXPECT_LT(0, repaired);
+
+		ASSERT_OK(setting_write(PREFAULT, "0"));
+		ASSERT_OK(fault_after_move(&self->ground, &self->r, variant->mover, &stats));
+		if (!try)
+			TH_LOG("pages repaired with pre-fault %lld; without: %s", repaired,
+			       sva_describe(&stats));
+		EXPECT_EQ(left, !!stats.faults);
+		if (variant->lost)
+			EXPECT_LT(0, stats.causes[SVA_TESTDEV_NONE]);
+		if (variant->write_lost)
+			EXPECT_LT(0, stats.causes[SVA_TESTDEV_CLEAN]);
+	}
+}
+
+/* ------------------------------------------------------------------------- single situations */
+
+FIXTURE(special) {
+	struct ground ground;
+	struct region r;
+};
+
+FIXTURE_SETUP(special)
+{
+	const char *why;
+
+	settings_restore();
+	self->r.fd = -1;
+	why = sva_missing() ?: ground_init(&self->ground) ?:
+	      (self->ground.other < 0 ? "needs two NUMA nodes to move pages between" : NULL);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(special)
+{
+	settings_restore();
+}
+
+/* Memory that was old or clean when it was moved is not so afterwards, pre-fault or not. */
+TEST_F_TIMEOUT(special, moved_pages_are_young_and_dirty, TIMEOUT)
+{
+	static const struct { enum mem_kind kind; size_t folio; } kinds[] = {
+		{ MEM_ANON, FOLIO_4K }, { MEM_ANON, FOLIO_2M },
+		{ MEM_SHMEM, FOLIO_4K }, { MEM_SHMEM, FOLIO_2M },
+	};
+	struct sva_testdev_stats stats;
+	struct sva_testdev_job job;
+	int fd;
+
+	ASSERT_OK(setting_write(PREFAULT, "0"));
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct region *r = &self->r;
+
+		if (region_missing(kinds[i].kind, kinds[i].folio))
+			continue;
+		ASSERT_OK(region_map(r, kinds[i].kind, kinds[i].folio, REGION_SIZE));
+		ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+		fd = device_open(r);
+		ASSERT_LE(0, fd);
+		/* Mapped anew by reads the pages of a file are clean; then all are made old. */
+		if (kinds[i].kind == MEM_SHMEM) {
+			ASSERT_EQ(0, mmap(r->addr, r->size, PROT_READ | PROT_WRITE,
+					  MAP_FIXED | MAP_SHARED, r->fd, 0) != r->addr);
+			ASSERT_OK(region_mark(r));
+			region_touch(r);
+		}
+		ASSERT_OK(file_write("/proc/self/clear_refs", "1"));
+		job = device_job(r, 1);
+		job.op = SVA_TESTDEV_WRITE;
+		job.flags = 0;
+		ASSERT_OK(move_pages_syscall.push(&self->ground, &r, 1));
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		EXPECT_EQ(0, stats.faults)
+			TH_LOG("%s, folios of %zu KiB: %s", kind_name(r->kind), r->folio >> 10,
+			       sva_describe(&stats));
+		close(fd);
+		region_unmap(r);
+	}
+}
+
+/* A huge page of zeros that is split stays writable memory. */
+TEST_F_TIMEOUT(special, split_keeps_zeros_writable, TIMEOUT)
+{
+	const char *why = soft_offline.missing(&self->ground) ?:
+			  region_missing(MEM_ANON, FOLIO_2M);
+	struct region *r = &self->r;
+	struct sva_testdev_stats stats;
+	struct sva_testdev_job job;
+	int fd;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(setting_write(PREFAULT, "0"));
+	ASSERT_OK(region_map(r, MEM_ANON, FOLIO_2M, REGION_SIZE));
+	ASSERT_OK(soft_offline.place(&self->ground, &r, 1));
+	memset(r->addr, 0, r->size);
+	fd = device_open(r);
+	ASSERT_LE(0, fd);
+	ASSERT_OK(soft_offline.push(&self->ground, &r, 1));
+	job = device_job(r, 1);
+	ASSERT_OK(sva_run(fd, &job, &stats));
+	EXPECT_EQ(0, stats.faults)
+		TH_LOG("%s", sva_describe(&stats));
+	close(fd);
+}
+
+/* All of a huge page but the poisoned part is there again. */
+TEST_F_TIMEOUT(special, memory_failure_spares_the_rest, TIMEOUT)
+{
+	const char *why = memory_failure.missing(&self->ground) ?:
+			  region_missing(MEM_SHMEM, FOLIO_2M);
+	struct region *r = &self->r;
+	struct sva_testdev_stats stats;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (int prefault = 1; prefault >= 0; prefault--) {
+		struct sva_testdev_job job;
+		uint64_t faults = 0;
+		char *bad;
+		int fd;
+
+		ASSERT_OK(setting_write(PREFAULT, "%d", prefault));
+		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE));
+		ASSERT_OK(memory_failure.place(&self->ground, &r, 1));
+		fd = device_open(r);
+		ASSERT_LE(0, fd);
+		ASSERT_OK(memory_failure.push(&self->ground, &r, 1));
+		ASSERT_OK(sva_wait_quiet(fd));
+
+		bad = poison_address(r);
+		job = sva_job(SVA_TESTDEV_WRITE, r->addr, bad - r->addr, 1);
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		faults += stats.faults;
+		job = sva_job(SVA_TESTDEV_WRITE, bad + page_size(),
+			      r->addr + r->size - bad - page_size(), 1);
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		faults += stats.faults;
+		TH_LOG("pre-fault %d: %llu I/O page faults", prefault, (unsigned long long)faults);
+		EXPECT_EQ(!prefault, !!faults);
+		job = sva_job(SVA_TESTDEV_READ, bad, page_size(), 1);
+		EXPECT_EQ(-EFAULT, sva_run(fd, &job, &stats));
+		close(fd);
+		region_unmap(r);
+	}
+}
+
+static int hugetlb_pool(int node, int pages)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), HUGETLB_NODE, node);
+	return setting_write(path, "%d", pages);
+}
+
+static int touch_shared(void *arg)
+{
+	for (size_t i = 0; i < 4; i++)
+		*(volatile char *)((char *)arg + i * FOLIO_2M);
+	return 0;
+}
+
+/* Not mbind(), which splits the VMA, and with it the page table. */
+static int move_shared(char *addr, size_t size, int node)
+{
+	void *addrs[8];
+	int nodes[8], status[8], nr = size / FOLIO_2M;
+
+	for (int i = 0; i < nr; i++) {
+		addrs[i] = addr + i * FOLIO_2M;
+		nodes[i] = node;
+	}
+	if (syscall(SYS_move_pages, 0, nr, addrs, nodes, status, MPOL_MF_MOVE_ALL))
+		return -errno;
+	for (int i = 0; i < nr; i++)
+		if (status[i] != node)
+			return status[i] < 0 ? status[i] : -EAGAIN;
+	return 0;
+}
+
+/* Of processes that share a page table of hugetlb pages all but one lose it by a move. */
+TEST_F_TIMEOUT(special, shared_hugetlb_page_table, TIMEOUT)
+{
+	const size_t size = 4 * FOLIO_2M;
+	const char *why = region_missing(MEM_HUGETLB, FOLIO_2M);
+	struct peer peers[2];
+	char *reserve, *addr;
+	int memfd;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (int node = 0; node < 2; node++)
+		ASSERT_OK(hugetlb_pool(node, 8));
+	reserve = mmap(NULL, 2 * PUD_SPAN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	ASSERT_NE(MAP_FAILED, reserve);
+	addr = (char *)(((uintptr_t)reserve + PUD_SPAN - 1) & -PUD_SPAN);
+	for (int prefault = 1; prefault >= 0; prefault--) {
+		struct sva_testdev_job job;
+		struct sva_testdev_stats stats;
+		int fd;
+
+		ASSERT_OK(setting_write(PREFAULT, "%d", prefault));
+		memfd = memfd_create("sva_forced", MFD_CLOEXEC | MFD_HUGETLB);
+		ASSERT_LE(0, memfd);
+		ASSERT_EQ(0, ftruncate(memfd, PUD_SPAN));
+		ASSERT_EQ(addr, mmap(addr, PUD_SPAN, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, memfd, 0));
+		ASSERT_OK(policy_bind(self->ground.node));
+		memset(addr, 1, size);
+		ASSERT_OK(policy_default());
+		for (int i = 0; i < 2; i++)
+			ASSERT_OK(peer_start(&peers[i], touch_shared, addr));
+
+		ASSERT_EQ(0, madvise(addr, PUD_SPAN, MADV_NOMIGRATE));
+		fd = sva_open_bound(0);
+		ASSERT_LE(0, fd);
+		ASSERT_OK(move_shared(addr, size, self->ground.other));
+		ASSERT_OK(sva_wait_quiet(fd));
+		job = sva_job(SVA_TESTDEV_WRITE, addr, size, 1);
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		TH_LOG("pre-fault %d: %s", prefault, sva_describe(&stats));
+		EXPECT_EQ(!prefault, !!stats.faults);
+		close(fd);
+		/* A peer that came later holds the pipes of those before. */
+		for (int i = 1; i >= 0; i--)
+			peer_stop(&peers[i]);
+		ASSERT_NE(MAP_FAILED, mmap(addr, PUD_SPAN, PROT_NONE, MAP_FIXED | MAP_PRIVATE |
+					   MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+		close(memfd);
+	}
+	munmap(reserve, 2 * PUD_SPAN);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/*
+ * The longest stall of a device whose range is moved: marked pages are away one at a time,
+ * others by the batch.  The mover does not share its processor, so that what is measured is how
+ * long it keeps a page, and not how long it waits for its turn.
+ */
+TEST_F_TIMEOUT(special, window, TIMEOUT)
+{
+	struct sched_param fifo = { .sched_priority = 1 };
+	uint64_t longest[2][TRIES], stalls[2] = { 0 };
+	struct region *r = &self->r;
+
+	ASSERT_OK(cpu_pin(0));
+	for (int try = 0; try < 2 * TRIES; try++) {
+		bool marked = try % 2;
+		struct sva_testdev_stats stats;
+		struct sva_testdev_job job;
+		int fd;
+
+		ASSERT_OK(region_map(r, MEM_ANON, FOLIO_4K, REGION_SIZE));
+		ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+		counters_clear(r);
+		if (marked)
+			ASSERT_OK(region_mark(r));
+		fd = sva_open_bound(0);
+		ASSERT_LE(0, fd);
+		job = device_job(r, 0);
+		ASSERT_OK(sva_start(fd, &job));
+		ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
+		ASSERT_OK(sva_stats(fd, SVA_TESTDEV_STATS_RESET, &stats));
+		ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &fifo));
+		ASSERT_OK(move_pages_syscall.push(&self->ground, &r, 1));
+		ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &(struct sched_param) { 0 }));
+		ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
+		ASSERT_OK(sva_stop(fd));
+		ASSERT_OK(sva_stats(fd, 0, &stats));
+		EXPECT_EQ(0, stats.mismatches);
+		longest[marked][try / 2] = stats.stall_ns_max;
+		stalls[marked] += stats.stalls;
+		close(fd);
+		region_unmap(r);
+	}
+	for (int marked = 0; marked < 2; marked++)
+		qsort(longest[marked], TRIES, sizeof(longest[0][0]), by_value);
+	TH_LOG("longest stall (median of %d moves, maximum): unmarked %llu, %llu us; marked %llu, %llu us; stalls: %llu, %llu",
+	       TRIES, (unsigned long long)longest[0][TRIES / 2] / 1000,
+	       (unsigned long long)longest[0][TRIES - 1] / 1000,
+	       (unsigned long long)longest[1][TRIES / 2] / 1000,
+	       (unsigned long long)longest[1][TRIES - 1] / 1000,
+	       (unsigned long long)stalls[0], (unsigned long long)stalls[1]);
+	EXPECT_LT(2 * longest[1][TRIES / 2], longest[0][TRIES / 2]);
+}
+
+TEST_HARNESS_MAIN
