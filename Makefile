@@ -16,7 +16,7 @@ unknown := $(filter-out $(known) MAKEFLAGS MAKEOVERRIDES -*-command-variables-*-
 $(if $(unknown),$(error unknown variable: $(unknown) (known: $(known))))
 
 help:
-	@echo 'make demo                        from nothing to the table: install, fetch, build, boot, measure'
+	@echo 'make demo                        from nothing to the tables: install, fetch, build, boot, measure'
 	@echo 'make test [TESTS="10 20"]        everything that CI checks'
 	@echo 'make kernel [ARCH=x86_64|arm64] [DEBUG=1] [STOCK=1] [VARIANT=name]'
 	@echo '                                 build one kernel and its selftests, print the path of the image'
@@ -32,7 +32,7 @@ help:
 	@echo 'harness/guest --help             run a command in a guest'
 
 demo:
-	@harness/demo --arch $(ARCH)
+	@harness/demo $(if $(filter command line,$(origin ARCH)),--arch $(ARCH))
 
 test:
 	@harness/test $(TESTS)

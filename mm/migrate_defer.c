@@ -394,6 +394,7 @@ static ssize_t prefault_store(struct kobject *kobj, struct kobj_attribute *attr,
 	WRITE_ONCE(prefault_enabled, enable);
 	return count;
 }
+
 static struct kobj_attribute prefault_attr = __ATTR_RW(prefault);
 #endif
 

@@ -24,6 +24,9 @@
 /* Faults on one entry: to wait for a migration, to map it, to make it dirty. */
 #define SETTLE_TRIES	3
 
+/* What is looked at before mmap_lock is given to others. */
+#define SETTLE_BATCH	(512 * PAGE_SIZE)
+
 /**
  * struct settle - state of one walk
  * @prefault: also map what a mover left to the next fault; NULL for the setter
@@ -60,7 +63,7 @@ static void settle_count(struct settle *settle, unsigned long size, bool repaire
  * whether there was anything to do.
  */
 static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
-		       pte_t *ptep, pte_t old)
+		       pte_t *ptep, pte_t old, const struct folio *folio)
 {
 	bool protnone = pte_protnone(old) && vma_is_accessible(vma);
 	pte_t pte = old;
@@ -71,7 +74,7 @@ static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
 	if ((vma->vm_flags & VM_WRITE) && !pte_write(pte) &&
 	    can_change_pte_writable(vma, addr, pte))
 		pte = pte_mkwrite(pte, vma);
-	if (pte_write(pte) && !pte_dirty(pte))
+	if (pte_write(pte) && !pte_dirty(pte) && folio_map_ready(folio, vma))
 		pte = pte_mkdirty(pte);
 	if (pte_same(pte, old))
 		return false;
@@ -82,7 +85,8 @@ static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
 	else
 		ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte));
 	update_mmu_cache(vma, addr, ptep);
-	return true;
+	/* Where hardware sets the bits, they may not have been worth it. */
+	return !pte_same(ptep_get(ptep), old);
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -101,7 +105,8 @@ static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
 	if ((vma->vm_flags & VM_WRITE) && !pmd_write(pmd) &&
 	    can_change_pmd_writable(vma, addr, pmd))
 		pmd = pmd_mkwrite(pmd, vma);
-	if (pmd_write(pmd) && !pmd_dirty(pmd))
+	if (pmd_write(pmd) && !pmd_dirty(pmd) &&
+	    folio_map_ready(pmd_folio(pmd), vma))
 		pmd = pmd_mkdirty(pmd);
 	if (pmd_same(pmd, old))
 		return false;
@@ -111,7 +116,7 @@ static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
 	else
 		pmdp_set_access_flags(vma, addr, pmdp, pmd, pmd_dirty(pmd));
 	update_mmu_cache_pmd(vma, addr, pmdp);
-	return true;
+	return !pmd_same(pmdp_get(pmdp), old);
 }
 #else
 static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
@@ -144,8 +149,13 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	rcu_read_lock();
 	folio = xa_load(&vma->vm_file->f_mapping->i_pages,
 			linear_page_index(vma, addr));
-	lost = folio && !xa_is_value(folio);
-	locked = lost && folio_test_locked(folio);
+	/*
+	 * Not folio_test_locked(): without a reference it may be no folio any
+	 * more.  What was mapped was up to date.
+	 */
+	lost = folio && !xa_is_value(folio) &&
+	       test_bit(PG_uptodate, &folio->flags);
+	locked = lost && test_bit(PG_locked, &folio->flags);
 	rcu_read_unlock();
 
 	if (!locked || settle->prefault->wait)
@@ -154,12 +164,19 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	return false;
 }
 
-/* What is lost can only have been a page of the file: no copy to be made. */
+/*
+ * What is lost can only have been a page of the file: no copy to be made.  But
+ * the file may want to hear of the write, and of no others.
+ */
 static bool settle_fill_write(struct settle *settle, struct vm_area_struct *vma)
 {
-	return settle->prefault && settle->prefault->write &&
-	       !userfaultfd_armed(vma) &&
-	       (vma->vm_flags & (VM_SHARED | VM_WRITE)) == (VM_SHARED | VM_WRITE);
+	const struct migrate_defer_prefault *prefault = settle->prefault;
+
+	if (!prefault || !prefault->write || userfaultfd_armed(vma))
+		return false;
+	if ((vma->vm_flags & (VM_SHARED | VM_WRITE)) != (VM_SHARED | VM_WRITE))
+		return false;
+	return prefault->exact || !vma_wants_writenotify(vma, vma->vm_page_prot);
 }
 
 static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
@@ -202,6 +219,8 @@ again:
 	}
 	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
 		pte_t pte = ptep_get(ptep);
+		struct page *page;
+		bool repaired;
 
 		if (pte_none(pte)) {
 			if (settle_lost(settle, vma, addr)) {
@@ -217,15 +236,19 @@ again:
 			if (fatal_signal_pending(current))
 				return -EINTR;
 			goto again;
-		} else if (vm_normal_page(vma, addr, pte)) {
-			settle_count(settle, PAGE_SIZE,
-				     settle_pte(vma, addr, ptep, pte));
+		} else {
+			page = vm_normal_page(vma, addr, pte);
+			if (!page)
+				continue;
+			repaired = settle_pte(vma, addr, ptep, pte,
+					      page_folio(page));
 			/* A shared mapping that its file wants to hear of. */
 			if (settle_fill_write(settle, vma) &&
 			    !pte_write(ptep_get(ptep))) {
 				ret = settle_by_fault(settle, addr, true);
 				break;
 			}
+			settle_count(settle, PAGE_SIZE, repaired);
 		}
 	}
 	pte_unmap_unlock(start_pte, ptl);
@@ -235,8 +258,7 @@ again:
 
 /*
  * hugetlb has entries of its own kind, and one lock more: leave it all to the
- * fault handler.  No optimising mover unmaps hugetlb folios, so the setter of a
- * mark finds nothing pending.
+ * fault handler.
  */
 static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 				unsigned long addr, unsigned long end,
@@ -246,22 +268,45 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 	struct vm_area_struct *vma = walk->vma;
 	pte_t pte = huge_ptep_get(walk->mm, addr, ptep);
 
-	if (!settle->prefault)
-		return 0;
-
-	settle_count(settle, end - addr, false);
 	if (huge_pte_none(pte)) {
 		if (settle_lost(settle, vma, addr & hmask))
 			return settle_by_fault(settle, addr & hmask,
 					       settle_fill_write(settle, vma));
-	} else if (!pte_present(pte)) {
+		return 0;
+	}
+	if (!pte_present(pte)) {
 		if (is_migration_entry(pte_to_swp_entry(pte)))
 			return settle_by_fault(settle, addr & hmask, false);
-	} else if (!pte_young(pte) ||
-		   (huge_pte_write(pte) && !huge_pte_dirty(pte))) {
-		return settle_by_fault(settle, addr & hmask, huge_pte_write(pte));
+		return 0;
 	}
+	if (!pte_young(pte) || (huge_pte_write(pte) && !huge_pte_dirty(pte)))
+		return settle_by_fault(settle, addr & hmask, huge_pte_write(pte));
+
+	settle_count(settle, end - addr, false);
 	return 0;
+}
+
+/* Fault where the walk ended.  Returns where to go on. */
+static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
+				  unsigned int *tries)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, settle->addr);
+	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_USER;
+	unsigned long size = PAGE_SIZE;
+
+	if (is_vm_hugetlb_page(vma))
+		size = huge_page_size(hstate_vma(vma));
+	if (settle->fault_write)
+		flags |= FAULT_FLAG_WRITE;
+	if (!(handle_mm_fault(vma, settle->addr, flags, NULL) & VM_FAULT_ERROR)) {
+		if (!*tries && settle->prefault)
+			settle->prefault->repaired += size >> PAGE_SHIFT;
+		/* Look whether it did help; if not, it won't help a device. */
+		if (++*tries < SETTLE_TRIES)
+			return settle->addr;
+	}
+	*tries = 0;
+	return settle->addr + size;
 }
 
 static int settle_test_walk(unsigned long start, unsigned long end,
@@ -295,8 +340,15 @@ void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 			  unsigned long end)
 {
 	struct settle settle = {};
+	unsigned int tries = 0;
 
-	walk_page_range(mm, start, end, &settle_marked_ops, &settle);
+	/* Only hugetlb entries need a fault. */
+	while (start < end && !fatal_signal_pending(current) &&
+	       walk_page_range(mm, start, end, &settle_marked_ops, &settle) > 0) {
+		if (settle.addr != start)
+			tries = 0;
+		start = settle_fault(mm, &settle, &tries);
+	}
 }
 
 #ifdef CONFIG_IOMMU_SVA_HINT
@@ -344,41 +396,35 @@ static const struct mm_walk_ops settle_moved_ops = {
  * @prefault: what to do; the counts in it are increased
  *
  * Looks only at what is marked now.  Never breaks COW that was not broken, and
- * never brings in a page that is not in memory.
+ * brings in no page that is not in memory, unless it goes just now.
  *
  * Context: mmap_lock of @mm held for reading; sleeps.
+ * Return: where to go on, after giving others the chance to take mmap_lock: a
+ * page fault may wait for the disk, so there is one at most.
  */
-void migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
-			    unsigned long end,
-			    struct migrate_defer_prefault *prefault)
+unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
+				     unsigned long end,
+				     struct migrate_defer_prefault *prefault)
 {
 	struct settle settle = { .prefault = prefault };
-	unsigned long last = -1UL;
-	unsigned int tries = 0;
+	struct vm_area_struct *vma = find_vma(mm, start);
 
 	mmap_assert_locked(mm);
 
-	while (start < end &&
-	       walk_page_range(mm, start, end, &settle_moved_ops, &settle) > 0) {
-		struct vm_area_struct *vma = vma_lookup(mm, settle.addr);
-		unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_USER;
-		unsigned long size = PAGE_SIZE;
-		vm_fault_t ret;
+	/* The walk would look at each step of a hole. */
+	if (!vma || vma->vm_start >= end)
+		return end;
+	if (!(vma->vm_flags & VM_NOMIGRATE))
+		return min(vma->vm_end, end);
+	if (vma->vm_start > start)
+		start = vma->vm_start;
 
-		if (is_vm_hugetlb_page(vma))
-			size = huge_page_size(hstate_vma(vma));
-		if (settle.fault_write)
-			flags |= FAULT_FLAG_WRITE;
-		start = settle.addr;
-		if (start != last) {
-			prefault->repaired += size >> PAGE_SHIFT;
-			tries = 0;
-		}
-		last = start;
-		ret = handle_mm_fault(vma, start, flags, NULL);
-		/* What does not help by then will not help a device either. */
-		if ((ret & VM_FAULT_ERROR) || ++tries == SETTLE_TRIES)
-			start += size;
-	}
+	end = min(end, start + SETTLE_BATCH);
+	if (walk_page_range(mm, start, end, &settle_moved_ops, &settle) <= 0)
+		return end;
+
+	if (settle.addr != start)
+		prefault->tries = 0;
+	return settle_fault(mm, &settle, &prefault->tries);
 }
 #endif

@@ -11,9 +11,9 @@
  *
  * The note is taken under rmap and page table locks: it may not sleep or
  * allocate, and may not be lost.  It goes to an array of ranges under
- * hint->lock, the innermost lock; where the array is full, ranges of one VMA
- * become the whole VMA.  The work item takes the array away, and then mmap_lock
- * for reading, a batch at a time.
+ * hint->lock, the innermost lock; where the array is full, the two ranges that
+ * are nearest to each other become one.  The work item takes the array away, and
+ * then mmap_lock for reading, a batch at a time.
  *
  * Lifetime
  *
@@ -21,8 +21,9 @@
  * Each time the work is queued it takes a reference by mmgrab(), and drops it
  * at its end.  It only looks at page tables after mmget_not_zero(), so that
  * exit_mmap() need not wait for it.  Notes are only taken between the first bind
- * and the last unbind, which waits for the work: afterwards no driver is called
- * back, and the module of a driver may go.
+ * and the last unbind; work that runs then may come to its end later.  Drivers are
+ * called back under hint->clients_lock, which iommu_sva_hint_unregister() takes:
+ * afterwards the module of a driver may go.
  */
 
 #include <linux/iommu.h>
@@ -40,9 +41,6 @@
 /* Ranges that are kept apart; neighbours merge, so this is plenty. */
 #define HINT_RANGES	64
 
-/* What is looked at before mmap_lock is given to others. */
-#define HINT_BATCH	(512 * PAGE_SIZE)
-
 /* A mover that is not done after so many ticks does not count as one. */
 #define HINT_TRIES	50
 
@@ -50,7 +48,8 @@
  * struct hint_range - what was unmapped
  * @start: its start
  * @end: its end
- * @write: whether it was mapped writable
+ * @write: whether it was mapped writable, or part of it if not @exact
+ * @exact: all of it was unmapped, and was mapped like that
  * @tries: how often the mover was found not to be done
  * @since: when it was unmapped, for the tracepoint
  */
@@ -58,6 +57,7 @@ struct hint_range {
 	unsigned long start;
 	unsigned long end;
 	bool write;
+	bool exact;
 	unsigned int tries;
 	ktime_t since;
 };
@@ -72,7 +72,8 @@ struct hint_client {
  * struct iommu_sva_hint - notes about one address space
  * @mm: the address space
  * @lock: protects @ranges[@filling], @filling, @nr and @bound
- * @ranges: one array is filled while the work item reads the other
+ * @ranges: one array is filled while the work item reads the other; in order of
+ *	    their start, and one spare
  * @filling: which one is filled
  * @nr: ranges in it
  * @bound: bonds between @mm and devices; also under iommu_sva_lock
@@ -82,77 +83,72 @@ struct hint_client {
  */
 struct iommu_sva_hint {
 	struct mm_struct *mm;
-	spinlock_t lock;
-	struct hint_range ranges[2][HINT_RANGES];
+	spinlock_t lock;		/* protects what follows up to @bound */
+	struct hint_range ranges[2][HINT_RANGES + 1];
 	unsigned int filling;
 	unsigned int nr;
 	unsigned int bound;
 	struct delayed_work work;
-	struct mutex clients_lock;
+	struct mutex clients_lock;	/* protects @clients */
 	struct list_head clients;
 };
 
-static bool hint_range_merge(struct hint_range *range, unsigned long start,
-			     unsigned long end, bool write)
+static void hint_range_merge(struct hint_range *range,
+			     const struct hint_range *other)
 {
-	if (range->write != write || start > range->end || end < range->start)
-		return false;
-
-	range->start = min(range->start, start);
-	range->end = max(range->end, end);
-	return true;
+	range->start = min(range->start, other->start);
+	range->end = max(range->end, other->end);
+	range->write |= other->write;
+	range->exact &= other->exact;
+	range->tries = min(range->tries, other->tries);
+	range->since = min(range->since, other->since);
 }
 
-/*
- * The array is full.  Let one range stand for all of the VMA's, or, if there is
- * none yet, take the place of the last one by spanning both.
- */
-static void hint_range_overflow(struct iommu_sva_hint *hint,
-				struct vm_area_struct *vma, bool write)
+/* Too many: close the smallest gap. */
+static void hint_close_gap(struct hint_range *ranges, unsigned int nr)
 {
-	struct hint_range *ranges = hint->ranges[hint->filling];
-	struct hint_range *whole = NULL;
-	unsigned int i, kept = 0;
+	unsigned long gap, smallest = -1UL;
+	unsigned int i, at = 0;
 
-	for (i = 0; i < hint->nr; i++) {
-		struct hint_range *range = &ranges[i];
-
-		if (range->start < vma->vm_end && range->end > vma->vm_start) {
-			if (whole) {
-				whole->write |= range->write;
-				whole->start = min(whole->start, range->start);
-				whole->end = max(whole->end, range->end);
-				continue;
-			}
-			whole = &ranges[kept];
+	for (i = 0; i + 1 < nr; i++) {
+		gap = 0;
+		if (ranges[i + 1].start > ranges[i].end)
+			gap = ranges[i + 1].start - ranges[i].end;
+		if (gap < smallest) {
+			smallest = gap;
+			at = i;
 		}
-		ranges[kept++] = *range;
 	}
-	hint->nr = kept;
-	if (!whole)
-		whole = &ranges[kept - 1];
-	whole->start = min(whole->start, vma->vm_start);
-	whole->end = max(whole->end, vma->vm_end);
-	whole->write |= write;
+	hint_range_merge(&ranges[at], &ranges[at + 1]);
+	ranges[at].exact = false;
+	memmove(&ranges[at + 1], &ranges[at + 2],
+		(nr - at - 2) * sizeof(*ranges));
 }
 
-/* Returns false if there is no room. */
-static bool hint_note(struct iommu_sva_hint *hint, const struct hint_range *new)
+static void hint_note(struct iommu_sva_hint *hint, const struct hint_range *new)
 {
 	struct hint_range *ranges = hint->ranges[hint->filling];
-	unsigned int i;
+	unsigned int i, at;
 
 	lockdep_assert_held(&hint->lock);
 
 	/* Mostly it is the neighbour of what came last. */
-	for (i = hint->nr; i-- > 0; )
-		if (hint_range_merge(&ranges[i], new->start, new->end, new->write))
-			return true;
+	for (i = hint->nr; i-- > 0; ) {
+		if (ranges[i].write == new->write && new->start <= ranges[i].end &&
+		    new->end >= ranges[i].start) {
+			hint_range_merge(&ranges[i], new);
+			return;
+		}
+	}
 
-	if (hint->nr == HINT_RANGES)
-		return false;
-	ranges[hint->nr++] = *new;
-	return true;
+	for (at = hint->nr; at > 0 && ranges[at - 1].start > new->start; at--)
+		ranges[at] = ranges[at - 1];
+	ranges[at] = *new;
+	hint->nr++;
+	if (hint->nr > HINT_RANGES) {
+		hint_close_gap(ranges, hint->nr);
+		hint->nr--;
+	}
 }
 
 /*
@@ -176,13 +172,13 @@ void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
 		.start = max(start, vma->vm_start),
 		.end = min(end, vma->vm_end),
 		.write = write,
+		.exact = true,
 		.since = ktime_get(),
 	};
 
 	spin_lock(&hint->lock);
 	if (hint->bound) {
-		if (!hint_note(hint, &range))
-			hint_range_overflow(hint, vma, write);
+		hint_note(hint, &range);
 		hint_queue(hint);
 	}
 	spin_unlock(&hint->lock);
@@ -191,17 +187,16 @@ void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
 /* The mover is not done: come back later, unless that has been tried enough. */
 static bool hint_later(struct iommu_sva_hint *hint, struct hint_range *range)
 {
-	bool later;
-
 	if (++range->tries == HINT_TRIES)
 		return false;
 
 	spin_lock(&hint->lock);
-	later = !hint->bound || hint_note(hint, range);
-	if (later && hint->bound)
+	if (hint->bound) {
+		hint_note(hint, range);
 		hint_queue(hint);
+	}
 	spin_unlock(&hint->lock);
-	return later;
+	return true;
 }
 
 static void hint_rewarm(struct iommu_sva_hint *hint, unsigned long start,
@@ -215,32 +210,37 @@ static void hint_rewarm(struct iommu_sva_hint *hint, unsigned long start,
 	mutex_unlock(&hint->clients_lock);
 }
 
-static void hint_prefault(struct iommu_sva_hint *hint, struct hint_range *range,
+static void hint_prefault(struct iommu_sva_hint *hint,
+			  const struct hint_range *range,
 			  struct migrate_defer_prefault *prefault)
 {
 	unsigned long addr = range->start;
 	struct mm_struct *mm = hint->mm;
 
 	while (addr < range->end && READ_ONCE(hint->bound)) {
-		unsigned long end = min(addr + HINT_BATCH, range->end);
-
 		mmap_read_lock(mm);
-		migrate_defer_prefault(mm, addr, end, prefault);
+		addr = migrate_defer_prefault(mm, addr, range->end, prefault);
 		mmap_read_unlock(mm);
-		addr = end;
 		cond_resched();
 	}
 }
 
 static void hint_range_work(struct iommu_sva_hint *hint, struct hint_range *range)
 {
-	struct migrate_defer_prefault prefault = { .write = range->write };
+	struct migrate_defer_prefault prefault = {
+		.write = range->write,
+		.exact = range->exact,
+	};
+	bool later;
 
 	hint_prefault(hint, range, &prefault);
-	if (prefault.busy && !hint_later(hint, range)) {
+	later = prefault.busy && hint_later(hint, range);
+	if (prefault.busy && !later) {
 		prefault.wait = true;
 		hint_prefault(hint, range, &prefault);
 	}
+	if (later && !prefault.repaired)
+		return;
 	if (prefault.looked)
 		hint_rewarm(hint, range->start, range->end);
 	migrate_defer_prefaulted(hint->mm, mm_get_enqcmd_pasid(hint->mm),
@@ -306,6 +306,8 @@ int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm, struct mm_struct *mm)
  */
 void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm)
 {
+	/* A driver has forgotten to unregister. */
+	WARN_ON_ONCE(!list_empty(&iommu_mm->hint->clients));
 	kfree(iommu_mm->hint);
 }
 
@@ -328,7 +330,10 @@ void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
  * iommu_sva_hint_unbind - a bond with a device ends
  * @iommu_mm: of the address space
  *
- * Context: process context, under iommu_sva_lock; waits for the work item.
+ * Does not wait for work that runs, because page faults of this address space may
+ * take long, and everybody else waits for iommu_sva_lock.
+ *
+ * Context: process context, under iommu_sva_lock.
  */
 void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm)
 {
@@ -341,7 +346,7 @@ void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm)
 		hint->nr = 0;
 	spin_unlock(&hint->lock);
 
-	if (last && cancel_delayed_work_sync(&hint->work))
+	if (last && cancel_delayed_work(&hint->work))
 		mmdrop(hint->mm);
 }
 
@@ -350,7 +355,9 @@ void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm)
  * @handle: a bond that iommu_sva_bind_device() made
  * @ops: the callbacks
  *
- * Context: process context.
+ * Undo it by iommu_sva_hint_unregister() before iommu_sva_unbind_device().
+ *
+ * Context: process context, with no lock held that the callback takes.
  * Return: 0, -EBUSY if @handle is registered, -ENOMEM.
  */
 int iommu_sva_hint_register(struct iommu_sva *handle,

@@ -80,3 +80,19 @@ kselftest_results() {
 	/^not ok [0-9]+ selftests: /	{ outer($0, "not ok") }
 	'
 }
+
+# selftests ARCH: build that kernel, run all selftests in its guest, and report
+# each of their test cases.
+selftests() {
+	local arch=$1 status=0 n log=$LOGS/kselftest-$1.log
+	"$TOP/harness/build" --arch "$arch" >&2
+	"$TOP/harness/guest" --arch "$arch" --timeout 1800 -- \
+		/opt/kselftest/run_kselftest.sh -c vm/migrate_defer |
+		tee "$log" | sed 's/^/#   /' >&2 || status=$?
+	check "the guest ran the selftests, and its kernel log is clean" test "$status" = 0
+	kselftest_results <"$log" >"$scratch/tap"
+	cat "$scratch/tap"
+	n=$(grep -cE '^(not )?ok ' "$scratch/tap" || true)
+	results=$((results + n))
+	check "there were test cases" test "$n" -gt 0
+}

@@ -14,7 +14,8 @@
  * struct iommu_sva_hint_ops - what a driver of an SVA device may want to know
  * @rewarm: addresses [@start, @end) of the address space that @handle is about
  *	    are mapped again after a move; the driver may load its translation
- *	    cache.  Called from a work item that holds no lock of mm/; may sleep
+ *	    cache.  Called from a work item that holds no lock of mm/; may sleep,
+ *	    but may not bind, unbind, register or unregister
  */
 struct iommu_sva_hint_ops {
 	void (*rewarm)(struct iommu_sva *handle, unsigned long start,

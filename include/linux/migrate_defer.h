@@ -15,9 +15,8 @@
 #include <linux/rmap.h>
 
 /*
- * Movers that merely optimise.  Each has a row in migrate_defer_movers[]
- * (mm/migrate_defer.c), a vmstat counter in the same order and a name in
- * include/trace/events/migrate_defer.h.
+ * Movers that merely optimise.  Each has a vmstat counter in the same order and
+ * a name in include/trace/events/migrate_defer.h.
  */
 enum migrate_defer_mover {
 	MIGRATE_DEFER_COMPACTION,
@@ -44,16 +43,20 @@ struct migrate_defer_scan {
 
 /**
  * struct migrate_defer_prefault - what to pre-fault, and what came of it
- * @write: what is lost was mapped writable
+ * @write: what is lost was mapped writable, or part of it if not @exact
+ * @exact: all of the range was mapped like that
  * @wait: wait for locked folios
  * @busy: some were locked, probably by the mover, and have been left alone
+ * @tries: faults on the address that comes next
  * @looked: base pages that are mapped
  * @repaired: base pages that a device would have faulted on
  */
 struct migrate_defer_prefault {
 	bool write;
+	bool exact;
 	bool wait;
 	bool busy;
+	unsigned int tries;
 	unsigned long looked;
 	unsigned long repaired;
 };
@@ -82,9 +85,9 @@ void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 			  unsigned long end);
 
 bool migrate_defer_may_prefault(void);
-void migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
-			    unsigned long end,
-			    struct migrate_defer_prefault *prefault);
+unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
+				     unsigned long end,
+				     struct migrate_defer_prefault *prefault);
 void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
 			      unsigned long start, unsigned long looked,
 			      unsigned long repaired, u64 delay);
@@ -195,6 +198,11 @@ static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
 
 #else /* !CONFIG_MIGRATE_DEFER */
 
+static inline bool migrate_defer_active(void)
+{
+	return false;
+}
+
 static inline bool vma_nomigrate(const struct vm_area_struct *vma)
 {
 	return false;
@@ -264,5 +272,16 @@ static inline void migrate_defer_marked(struct mm_struct *mm,
 }
 
 #endif /* CONFIG_MIGRATE_DEFER */
+
+/*
+ * Is a page of the VMA to be mapped so that a device needs nobody's help to use
+ * it: young, and dirty if it is writable?  Not what MADV_FREE has given up.
+ */
+static inline bool folio_map_ready(const struct folio *folio,
+				   const struct vm_area_struct *vma)
+{
+	return vma_nomigrate(vma) &&
+	       (!folio_test_anon(folio) || folio_test_swapbacked(folio));
+}
 
 #endif /* _LINUX_MIGRATE_DEFER_H */

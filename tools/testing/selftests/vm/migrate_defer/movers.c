@@ -339,7 +339,8 @@ static long free_huge_blocks(int node)
  */
 static void cma_free_part(const char *dir, uint64_t *start, uint64_t *end)
 {
-	uint64_t base = *start, pages = *end - *start, run = 0, best = 0, best_at = 0, unit, bit = 0;
+	uint64_t base = *start, pages = *end - *start, unit, bit = 0;
+	uint64_t run = 0, best = 0, best_at = 0;
 	char path[PATH_MAX];
 	FILE *f;
 	unsigned long word;

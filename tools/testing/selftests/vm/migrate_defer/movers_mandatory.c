@@ -5,7 +5,10 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../../kselftest_harness.h"
 #include "movers.h"
@@ -13,6 +16,8 @@
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
 #define TIMEOUT		120
+
+#define TRACE_INSTANCE	"/sys/kernel/tracing/instances/migrate_defer_test"
 
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
@@ -181,6 +186,114 @@ TEST_F_TIMEOUT(mandatory, moves_marked_as_unmarked, TIMEOUT)
 		EXPECT_EQ(moved[i], pages[i]);
 	}
 	EXPECT_GE(forced, moved[1]);
+}
+
+FIXTURE(gently)
+{
+	struct ground ground;
+};
+
+FIXTURE_SETUP(gently)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(gently)
+{
+	settings_restore();
+	rmdir(TRACE_INSTANCE);
+}
+
+static int trace_migration(void)
+{
+	if (mkdir(TRACE_INSTANCE, 0755) && errno != EEXIST)
+		return -errno;
+	return file_write(TRACE_INSTANCE "/buffer_size_kb", "4096") ?:
+	       file_write(TRACE_INSTANCE "/events/migrate/set_migration_pte/enable", "1") ?:
+	       file_write(TRACE_INSTANCE "/events/migrate/remove_migration_pte/enable", "1");
+}
+
+/* How many pages of a region were away at the same time, at most. */
+static int most_away(const struct region *r)
+{
+	FILE *trace = fopen(TRACE_INSTANCE "/trace", "r");
+	int away = 0, most = 0;
+	char line[512];
+
+	while (trace && fgets(line, sizeof(line), trace)) {
+		const char *event = strstr(line, "_migration_pte: addr=");
+		char *addr;
+
+		if (!event)
+			continue;
+		addr = (char *)strtoul(strchr(event, '=') + 1, NULL, 16);
+		if (addr < r->addr || addr >= r->addr + r->size)
+			continue;
+		/* set_... or remove_... */
+		away += event[-1] == 't' ? 1 : -1;
+		if (away > most)
+			most = away;
+	}
+	if (trace)
+		fclose(trace);
+	return most;
+}
+
+/* Marked pages are away one at a time, others by the batch. */
+TEST_F_TIMEOUT(gently, one_at_a_time, TIMEOUT)
+{
+	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
+	const char *why = move_pages_syscall.missing(&self->ground);
+	int away[2];
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (access("/sys/kernel/tracing/events/migrate/set_migration_pte", F_OK))
+		SKIP(return, "no tracefs, or no events for migration entries");
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(move_pages_syscall.place(&self->ground, regions, 2), 0);
+	ASSERT_EQ(region_mark(&marked), 0);
+	ASSERT_EQ(trace_migration(), 0);
+	ASSERT_EQ(move_pages_syscall.push(&self->ground, regions, 2), 0);
+	for (int i = 0; i < 2; i++)
+		away[i] = most_away(regions[i]);
+	TH_LOG("pages away at the same time: unmarked %d, marked %d", away[0], away[1]);
+	EXPECT_LT(1, away[0]);
+	EXPECT_EQ(1, away[1]);
+}
+
+/* Clean pages of a file are dropped by alloc_contig_range(), but not if they are marked. */
+TEST_F_TIMEOUT(gently, clean_pages_are_not_dropped, TIMEOUT)
+{
+	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
+	const char *why = cma_alloc.missing(&self->ground) ?:
+			  region_missing(MEM_FILE_PRIVATE, FOLIO_4K);
+	struct ground *g = &self->ground;
+	struct diff diff[2];
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(cma_alloc.place(g, regions, 2), 0);
+	ASSERT_EQ(region_mark(&marked), 0);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_snapshot(regions[i]), 0);
+	ASSERT_EQ(cma_alloc.push(g, regions, 2), 0);
+	for (int i = 0; i < 2; i++)
+		diff[i] = compare_must_move(g, regions[i]);
+	cma_alloc.undo(g);
+	TH_LOG("of the pages in the way: unmarked %zu of %zu dropped, marked %zu of %zu",
+	       diff[0].absent, diff[0].pages, diff[1].absent, diff[1].pages);
+	EXPECT_LT(0, diff[0].absent);
+	EXPECT_LT(0, diff[1].pages);
+	EXPECT_EQ(diff[1].pages, diff[1].moved);
 }
 
 TEST_HARNESS_MAIN

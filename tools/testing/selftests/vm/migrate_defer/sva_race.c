@@ -20,7 +20,7 @@
 #include "sva.h"
 
 #define SIZE		(4 * MIB)
-#define ROUNDS		60
+#define ROUNDS		200
 #define LIVES		12	/* of processes that die in the middle */
 #define TIMEOUT		300
 #define SPLIT		"/sys/kernel/debug/split_huge_pages"
@@ -187,7 +187,8 @@ static int live(enum deed deed, unsigned long *moves)
 		return ret;
 	if (pthread_create(&thread, NULL, mover, &v))
 		return -EAGAIN;
-	for (int round = 0; !ret && round < ROUNDS; round++)
+	for (int round = 0; !ret && (round < ROUNDS ||
+				     __atomic_load_n(&v.moves, __ATOMIC_RELAXED) < MOVES); round++)
 		ret = do_deed(&v, deed, round);
 	__atomic_store_n(&v.stop, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);

@@ -422,7 +422,7 @@ unlock:
  * @start: first address
  * @end: one after the last
  *
- * Context: any; takes svadev_domain.lock, once per page.
+ * Context: process context; takes svadev_domain.lock, once per page.
  */
 void svadev_cache_rewarm(struct svadev_domain *dom, unsigned long start,
 			 unsigned long end)
@@ -438,6 +438,7 @@ void svadev_cache_rewarm(struct svadev_domain *dom, unsigned long start,
 		if (!dom->dead && !cache_lookup(dom, access.addr, false))
 			translate(dom, &access, false, &t);
 		raw_spin_unlock_irqrestore(&dom->lock, flags);
+		cond_resched();
 	}
 
 	raw_spin_lock_irqsave(&dom->lock, flags);
