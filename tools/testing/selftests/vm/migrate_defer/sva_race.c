@@ -21,6 +21,7 @@
 
 #define SIZE		(4 * MIB)
 #define ROUNDS		200
+#define MOVES		30	/* at least */
 #define LIVES		12	/* of processes that die in the middle */
 #define TIMEOUT		300
 #define SPLIT		"/sys/kernel/debug/split_huge_pages"
