@@ -25,6 +25,7 @@
 #define TIMEOUT		300
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
+#define TRACING		"/sys/kernel/tracing"
 #define PUD_SPAN	(1UL << 30)
 
 #define PREFAULT	"/sys/kernel/mm/migrate_defer/prefault"
@@ -568,6 +569,147 @@ TEST_F_TIMEOUT(special, unmarked_is_left_alone, TIMEOUT)
 	EXPECT_EQ(0, faulted[0]);
 	/* Sometimes the pre-fault may have come first. */
 	EXPECT_LT(0, faulted[1]);
+}
+
+/*
+ * A huge page of a file that is mapped by small entries: MADV_COLLAPSE maps it by one, which is
+ * clean, without unmapping anybody else.
+ */
+TEST_F_TIMEOUT(special, huge_page_is_mapped_anew, TIMEOUT)
+{
+	const char *why = collapse.missing(&self->ground) ?: region_missing(MEM_SHMEM, FOLIO_2M);
+	struct region *r = &self->r;
+
+	if (why)
+		SKIP(return, "%s", why);
+	for (int prefault = 1; prefault >= 0; prefault--) {
+		struct sva_testdev_stats stats;
+		struct sva_testdev_job job;
+		int fd;
+
+		ASSERT_OK(setting_write(PREFAULT, "%d", prefault));
+		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE));
+		ASSERT_OK(region_populate(r, self->ground.node));
+		/* Where no VMA covers it, it can't be mapped by one entry. */
+		for (size_t at = 0; at < r->size; at += FOLIO_2M)
+			ASSERT_EQ(0, mprotect(r->addr + at, page_size(), PROT_READ));
+		region_touch(r);
+		for (size_t i = 0; i < region_pages(r); i++)
+			if (i % (FOLIO_2M / page_size()))
+				*sva_word(r->addr, i) = 0;
+		ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ | PROT_WRITE));
+		fd = device_open(r);
+		ASSERT_LE(0, fd);
+		ASSERT_OK(collapse.push(&self->ground, &r, 1));
+		ASSERT_OK(sva_wait_quiet(fd));
+		job = device_job(r, 1);
+		job.flags = 0;
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		TH_LOG("pre-fault %d: %s", prefault, sva_describe(&stats));
+		EXPECT_EQ(!prefault, !!stats.faults);
+		close(fd);
+		region_unmap(r);
+	}
+}
+
+/* The pre-fault comes when a mover is done, and does not make it fail. */
+TEST_F_TIMEOUT(special, mover_is_not_disturbed, TIMEOUT)
+{
+	const char *why = collapse.missing(&self->ground);
+	struct region *r = &self->r;
+	int failed = 0, collapses = 0;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
+	for (int try = 0; try < 2 * TRIES; try++) {
+		int fd;
+
+		ASSERT_OK(collapse.place(&self->ground, &r, 1));
+		fd = device_open(r);
+		ASSERT_LE(0, fd);
+		for (size_t at = 0; at < r->size; at += FOLIO_2M) {
+			failed += !!madvise(r->addr + at, FOLIO_2M, MADV_COLLAPSE);
+			collapses++;
+		}
+		close(fd);
+		ASSERT_OK(region_unmark(r));
+	}
+	TH_LOG("%d of %d collapses failed", failed, collapses);
+	EXPECT_EQ(0, failed);
+}
+
+/* What the pre-fault does is traced and counted. */
+TEST_F_TIMEOUT(special, prefault_is_reported, TIMEOUT)
+{
+	const char *why = region_missing(MEM_SHMEM, FOLIO_2M);
+	unsigned long looked = 0, repaired = 0;
+	struct region *r = &self->r;
+	long long counted;
+	char line[512];
+	FILE *trace;
+	int fd;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (access(TRACING "/events/migrate_defer/prefault", F_OK))
+		SKIP(return, "no tracefs, or no such event");
+	ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE));
+	ASSERT_OK(region_populate(r, self->ground.node));
+	ASSERT_OK(region_mark(r));
+	fd = sva_open();
+	ASSERT_LE(0, fd);
+	unsigned int pasid = sva_bind(fd, 0);
+
+	ASSERT_OK(file_write(TRACING "/trace", "\n"));
+	ASSERT_OK(setting_write(TRACING "/events/migrate_defer/prefault/enable", "1"));
+	counted = vmstat("nomigrate_prefault");
+	ASSERT_OK(split(r->addr, r->size));
+	ASSERT_OK(sva_wait_quiet(fd));
+	counted = vmstat("nomigrate_prefault") - counted;
+
+	trace = fopen(TRACING "/trace", "r");
+	ASSERT_NE(NULL, trace);
+	while (fgets(line, sizeof(line), trace)) {
+		unsigned long address, line_looked, line_repaired;
+		char *event = strstr(line, " prefault: ");
+		unsigned long long delay;
+		unsigned int line_pasid;
+		int pid;
+
+		if (!event)
+			continue;
+		ASSERT_EQ(6, sscanf(event, " prefault: pid=%d pasid=%u address=0x%lx looked=%lu repaired=%lu delay_us=%llu",
+				    &pid, &line_pasid, &address, &line_looked, &line_repaired,
+				    &delay));
+		EXPECT_EQ(getpid(), pid);
+		EXPECT_EQ(pasid, line_pasid);
+		EXPECT_LE((uintptr_t)r->addr, address);
+		EXPECT_GT((uintptr_t)r->addr + r->size, address);
+		EXPECT_LT(0, delay);
+		looked += line_looked;
+		repaired += line_repaired;
+	}
+	fclose(trace);
+	EXPECT_EQ(repaired, counted);
+	/* Each page, or the first of a range that one fault maps. */
+	EXPECT_LT(0, repaired);
+	EXPECT_EQ(region_pages(r), looked);
+	close(fd);
+}
+
+/* The switch knows yes and no. */
+TEST_F(special, switch_refuses_nonsense)
+{
+	static const char * const bad[] = { "2", "maybe", "-1" };
+
+	ASSERT_OK(setting_write(PREFAULT, "0"));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, file_write(PREFAULT, "%s", bad[i]));
+		EXPECT_EQ(0, file_number(PREFAULT));
+	}
+	ASSERT_OK(file_write(PREFAULT, "1"));
+	EXPECT_EQ(1, file_number(PREFAULT));
 }
 
 /* What userfaultfd handles is for its owner to map; the pre-fault could not even ask. */
