@@ -5,6 +5,7 @@
  *
  * Everything that depends on the version of the core's interface is here.
  */
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -422,8 +423,16 @@ void svadev_device_put(void)
 /* ------------------------------------------- hints about what was moved anyway */
 
 #ifdef CONFIG_IOMMU_SVA_HINT
+static unsigned int rewarm_delay_ms;
+module_param(rewarm_delay_ms, uint, 0644);
+MODULE_PARM_DESC(rewarm_delay_ms, "how long loading translations again takes");
+
 static void svadev_rewarm(struct iommu_sva *sva, unsigned long start, unsigned long end)
 {
+	unsigned int delay = READ_ONCE(rewarm_delay_ms);
+
+	if (delay)
+		msleep(delay);
 	svadev_cache_rewarm(to_svadev_domain(sva->handle.domain), start, end);
 }
 
