@@ -572,6 +572,22 @@ TEST_F_TIMEOUT(special, unmarked_is_left_alone, TIMEOUT)
 	EXPECT_LT(0, faulted[1]);
 }
 
+/* Huge pages can't be mapped by one entry where no VMA covers them: leaves the first page r/o. */
+static int map_by_small_entries(struct region *r, const struct ground *g)
+{
+	int ret = region_populate(r, g->node);
+
+	for (size_t at = 0; !ret && at < r->size; at += FOLIO_2M)
+		ret = mprotect(r->addr + at, page_size(), PROT_READ) ? -errno : 0;
+	if (ret)
+		return ret;
+	region_touch(r);
+	for (size_t i = 0; i < region_pages(r); i++)
+		if (i % (FOLIO_2M / page_size()))
+			*sva_word(r->addr, i) = 0;
+	return 0;
+}
+
 /*
  * A huge page of a file that is mapped by small entries: MADV_COLLAPSE maps it by one, which is
  * clean, without unmapping anybody else.
@@ -590,14 +606,7 @@ TEST_F_TIMEOUT(special, huge_page_is_mapped_anew, TIMEOUT)
 
 		ASSERT_OK(setting_write(PREFAULT, "%d", prefault));
 		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE));
-		ASSERT_OK(region_populate(r, self->ground.node));
-		/* Where no VMA covers it, it can't be mapped by one entry. */
-		for (size_t at = 0; at < r->size; at += FOLIO_2M)
-			ASSERT_EQ(0, mprotect(r->addr + at, page_size(), PROT_READ));
-		region_touch(r);
-		for (size_t i = 0; i < region_pages(r); i++)
-			if (i % (FOLIO_2M / page_size()))
-				*sva_word(r->addr, i) = 0;
+		ASSERT_OK(map_by_small_entries(r, &self->ground));
 		ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ | PROT_WRITE));
 		fd = device_open(r);
 		ASSERT_LE(0, fd);
@@ -613,31 +622,56 @@ TEST_F_TIMEOUT(special, huge_page_is_mapped_anew, TIMEOUT)
 	}
 }
 
-/* The pre-fault comes when a mover is done, and does not make it fail. */
+#define SHARERS	6
+
+static int touch_all(void *arg)
+{
+	region_touch(arg);
+	return 0;
+}
+
+/*
+ * The pre-fault comes when a mover is done, and does not make it fail: here one that takes long,
+ * because many map the huge page that it splits, each by small entries.
+ */
 TEST_F_TIMEOUT(special, mover_is_not_disturbed, TIMEOUT)
 {
-	const char *why = collapse.missing(&self->ground);
+	const char *why = region_missing(MEM_SHMEM, FOLIO_2M);
 	struct region *r = &self->r;
-	int failed = 0, collapses = 0;
+	struct peer peers[SHARERS];
+	int failed = 0, faulted = 0;
 
 	if (why)
 		SKIP(return, "%s", why);
-	ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-	for (int try = 0; try < 2 * TRIES; try++) {
+	for (int try = 0; try < TRIES; try++) {
+		struct sva_testdev_stats stats;
+		struct sva_testdev_job job;
 		int fd;
 
-		ASSERT_OK(collapse.place(&self->ground, &r, 1));
+		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE));
+		ASSERT_OK(map_by_small_entries(r, &self->ground));
+		for (int i = 0; i < SHARERS; i++)
+			ASSERT_OK(peer_start(&peers[i], touch_all, r));
+		ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ | PROT_WRITE));
 		fd = device_open(r);
 		ASSERT_LE(0, fd);
-		for (size_t at = 0; at < r->size; at += FOLIO_2M) {
-			failed += !!madvise(r->addr + at, FOLIO_2M, MADV_COLLAPSE);
-			collapses++;
-		}
+		ASSERT_EQ(region_pages(r), region_large_pages(r));
+		ASSERT_OK(split(r->addr, r->size));
+		ASSERT_OK(sva_wait_quiet(fd));
+		job = device_job(r, 1);
+		job.flags = 0;
+		ASSERT_OK(sva_run(fd, &job, &stats));
+		failed += !!region_large_pages(r);
+		faulted += !!stats.faults;
 		close(fd);
-		ASSERT_OK(region_unmark(r));
+		for (int i = SHARERS - 1; i >= 0; i--)
+			peer_stop(&peers[i]);
+		region_unmap(r);
 	}
-	TH_LOG("%d of %d collapses failed", failed, collapses);
+	TH_LOG("of %d times the huge page was not split %d, the device faulted later %d", TRIES,
+	       failed, faulted);
 	EXPECT_EQ(0, failed);
+	EXPECT_EQ(0, faulted);
 }
 
 /* A field of an event in the trace, -1 if it has no such field */
