@@ -108,7 +108,7 @@ const char *sva_missing(void)
 
 /**
  * sva_live() - how many objects of the module are alive
- * @what: "contexts", "domains", "jobs" or "samplers"
+ * @what: "contexts", "domains", "jobs", "samplers", or "rewarming" for callbacks that run
  *
  * Return: the number, or a negative errno.
  */

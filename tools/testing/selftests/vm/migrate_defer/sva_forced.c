@@ -26,7 +26,7 @@
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
 #define TRACING		"/sys/kernel/tracing"
-#define REWARM_DELAY	"/sys/module/sva_testdev/parameters/rewarm_delay_ms"
+#define PARAMETERS	"/sys/module/sva_testdev/parameters"
 #define PUD_SPAN	(1UL << 30)
 
 #define PREFAULT	"/sys/kernel/mm/migrate_defer/prefault"
@@ -674,6 +674,37 @@ TEST_F_TIMEOUT(special, mover_is_not_disturbed, TIMEOUT)
 	EXPECT_EQ(0, faulted);
 }
 
+/*
+ * A device that faults while its translations are being flushed finds the migration entry, and
+ * waits for it without a reference: one that it took would fail the migration.
+ */
+TEST_F_TIMEOUT(special, fault_during_flush, TIMEOUT)
+{
+	struct sva_testdev_stats stats;
+	struct region *r = &self->r;
+	struct sva_testdev_job job;
+	int fd;
+
+	ASSERT_OK(setting_write(PARAMETERS "/flush_delay_us", "100"));
+	ASSERT_OK(region_map(r, MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE));
+	ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+	fd = device_open(r);
+	ASSERT_LE(0, fd);
+	job = device_job(r, 0);
+	ASSERT_OK(sva_start(fd, &job));
+	ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
+	ASSERT_OK(sva_stats(fd, SVA_TESTDEV_STATS_RESET, &stats));
+	for (int try = 0; try < TRIES; try++)
+		EXPECT_EQ(0, move_pages_syscall.push(&self->ground, &r, 1));
+	ASSERT_OK(sva_stop(fd));
+	ASSERT_OK(sva_stats(fd, 0, &stats));
+	TH_LOG("%s", sva_describe(&stats));
+	EXPECT_LT(100, stats.causes[SVA_TESTDEV_MIGRATION]);
+	/* The few instructions between the clearing of an entry and its writing are left. */
+	EXPECT_GT(10, stats.causes[SVA_TESTDEV_NONE]);
+	close(fd);
+}
+
 /* A field of an event in the trace, -1 if it has no such field */
 static uint64_t field(const char *event, const char *name)
 {
@@ -788,6 +819,12 @@ TEST_F_TIMEOUT(special, userfaultfd_is_left_alone, TIMEOUT)
 	close(uffd);
 }
 
+static bool driver_is_busy(void *unused)
+{
+	(void)unused;
+	return sva_live("rewarming") > 0;
+}
+
 /* More ranges than the kernel has room for: they lose precision, but none is forgotten. */
 TEST_F_TIMEOUT(special, many_ranges, TIMEOUT)
 {
@@ -800,7 +837,6 @@ TEST_F_TIMEOUT(special, many_ranges, TIMEOUT)
 		SKIP(return, "%s", why);
 	for (int prefault = 1; prefault >= 0; prefault--) {
 		struct sva_testdev_stats stats;
-		double begin;
 		char *space;
 		int fd;
 
@@ -821,15 +857,11 @@ TEST_F_TIMEOUT(special, many_ranges, TIMEOUT)
 			*(volatile char *)at = 1;
 		}
 		/* The first has the work item wait for the driver, the others fill the array. */
-		ASSERT_OK(setting_write(REWARM_DELAY, "3000"));
+		ASSERT_OK(setting_write(PARAMETERS "/rewarm_block", "1"));
 		ASSERT_OK(split(space, FOLIO_2M));
-		usleep(100000);
-		ASSERT_OK(setting_write(REWARM_DELAY, "0"));
-		begin = now();
+		ASSERT_EQ(prefault, poll_until(driver_is_busy, NULL, prefault ? 60 : 1));
 		ASSERT_OK(split(space + gap, (nr - 1) * gap));
-		EXPECT_LT(now() - begin, 2.5)
-			TH_LOG("the machine is too slow for this test");
-		usleep(3000000);
+		ASSERT_OK(setting_write(PARAMETERS "/rewarm_block", "0"));
 		ASSERT_OK(sva_wait_quiet(fd));
 		for (size_t i = 0; i < nr; i++) {
 			struct sva_testdev_job job = sva_job(SVA_TESTDEV_WRITE, space + i * gap,
@@ -846,7 +878,8 @@ TEST_F_TIMEOUT(special, many_ranges, TIMEOUT)
 	TH_LOG("%zu ranges: %llu I/O page faults with pre-fault, %llu without", nr,
 	       (unsigned long long)faults[1], (unsigned long long)faults[0]);
 	EXPECT_EQ(0, faults[1]);
-	EXPECT_EQ(nr * FOLIO_2M / page_size(), faults[0]);
+	/* A split may fail, which the file does not tell. */
+	EXPECT_LT(nr * FOLIO_2M / page_size() / 2, faults[0]);
 }
 
 static int by_value(const void *a, const void *b)

@@ -129,6 +129,7 @@ struct svadev_sampler;
 
 /* Live objects, in debugfs */
 extern atomic_t svadev_nr_domains;
+extern atomic_t svadev_nr_rewarming;
 extern atomic_t svadev_nr_jobs;
 extern atomic_t svadev_nr_samplers;
 

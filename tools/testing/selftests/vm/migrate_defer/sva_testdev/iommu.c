@@ -53,6 +53,11 @@ struct svadev_request {
 static DEFINE_XARRAY_ALLOC(requests);
 
 atomic_t svadev_nr_domains = ATOMIC_INIT(0);
+atomic_t svadev_nr_rewarming = ATOMIC_INIT(0);
+
+static unsigned int flush_delay_us;
+module_param(flush_delay_us, uint, 0644);
+MODULE_PARM_DESC(flush_delay_us, "how long an invalidation takes, up to 1000");
 
 /* ------------------------------------------------------------- SVA domains */
 
@@ -65,8 +70,13 @@ static void svadev_invalidate(struct mmu_notifier *notifier,
 			      struct mm_struct *mm, unsigned long start,
 			      unsigned long end)
 {
+	unsigned int delay = READ_ONCE(flush_delay_us);
+
 	svadev_cache_invalidate(container_of(notifier, struct svadev_domain,
 					     notifier), start, end);
+	/* Hardware forgets translations long before it says that it has. */
+	if (delay)
+		udelay(min(delay, 1000U));
 }
 
 static void svadev_release(struct mmu_notifier *notifier, struct mm_struct *mm)
@@ -423,16 +433,16 @@ void svadev_device_put(void)
 /* ------------------------------------------- hints about what was moved anyway */
 
 #ifdef CONFIG_IOMMU_SVA_HINT
-static unsigned int rewarm_delay_ms;
-module_param(rewarm_delay_ms, uint, 0644);
-MODULE_PARM_DESC(rewarm_delay_ms, "how long loading translations again takes");
+static bool rewarm_block;
+module_param(rewarm_block, bool, 0644);
+MODULE_PARM_DESC(rewarm_block, "do not load translations again before this is off");
 
 static void svadev_rewarm(struct iommu_sva *sva, unsigned long start, unsigned long end)
 {
-	unsigned int delay = READ_ONCE(rewarm_delay_ms);
-
-	if (delay)
-		msleep(delay);
+	atomic_inc(&svadev_nr_rewarming);
+	while (READ_ONCE(rewarm_block))
+		msleep(20);
+	atomic_dec(&svadev_nr_rewarming);
 	svadev_cache_rewarm(to_svadev_domain(sva->handle.domain), start, end);
 }
 

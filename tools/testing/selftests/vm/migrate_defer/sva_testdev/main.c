@@ -335,6 +335,7 @@ static int __init svadev_init(void)
 	debugfs_dir = debugfs_create_dir("sva_testdev", NULL);
 	debugfs_create_atomic_t("contexts", 0444, debugfs_dir, &nr_contexts);
 	debugfs_create_atomic_t("domains", 0444, debugfs_dir, &svadev_nr_domains);
+	debugfs_create_atomic_t("rewarming", 0444, debugfs_dir, &svadev_nr_rewarming);
 	debugfs_create_atomic_t("jobs", 0444, debugfs_dir, &svadev_nr_jobs);
 	debugfs_create_atomic_t("samplers", 0444, debugfs_dir, &svadev_nr_samplers);
 	return 0;
