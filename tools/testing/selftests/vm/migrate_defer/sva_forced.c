@@ -30,12 +30,19 @@
 #define PUD_SPAN	(1UL << 30)
 
 #define PREFAULT	"/sys/kernel/mm/migrate_defer/prefault"
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged"
 #define HUGETLB_NODE	"/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages"
 
 /* Set the mark, then the pages have a device bound to them: as an application does it. */
 static int device_open(struct region *r)
 {
 	return region_mark(r) ?: sva_open_bound(0);
+}
+
+/* What one mover splits, khugepaged would sometimes put together before the test looks at it. */
+static int khugepaged_stop(void)
+{
+	return setting_write(KHUGEPAGED "/scan_sleep_millisecs", "%d", 3600 * 1000);
 }
 
 /* ------------------------------------------------------------------------------ every mover */
@@ -170,6 +177,7 @@ FIXTURE_SETUP(forced)
 	      region_missing(variant->kind, variant->folio);
 	if (why)
 		SKIP(return, "%s", why);
+	ASSERT_OK(khugepaged_stop());
 	ASSERT_OK(region_map(&self->r, variant->kind, variant->folio, REGION_SIZE));
 }
 
@@ -207,9 +215,9 @@ static size_t counters_wrong(const struct region *r, const struct sva_testdev_st
 }
 
 /*
- * Ten moves, for hardware that sets accessed and dirty bits and for hardware that does not: the
- * mover succeeds under a streaming device, no access goes astray, and when the move is over
- * there is no I/O page fault any more.
+ * Ten moves, by turns for hardware that sets accessed and dirty bits and for hardware that does
+ * not: the mover succeeds under a streaming device, no access goes astray, and when the move is
+ * over there is no I/O page fault any more.
  */
 TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 {
@@ -220,7 +228,7 @@ TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 	size_t pages = region_pages(r), moved = 0, must = 0;
 	int succeeded = 0;
 
-	for (int try = 0; try < 2 * TRIES; try++) {
+	for (int try = 0; try < TRIES; try++) {
 		struct sva_testdev_job job = device_job(r, 0);
 		struct sva_testdev_stats stats;
 		struct diff diff;
@@ -267,10 +275,10 @@ TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 		ASSERT_OK(region_unmark(r));
 	}
 	TH_LOG("%d of %d succeeded, %zu of %zu pages moved, longest stall %llu us", succeeded,
-	       2 * TRIES, moved, must, (unsigned long long)longest / 1000);
+	       TRIES, moved, must, (unsigned long long)longest / 1000);
 	TH_LOG("I/O page faults: %llu in the window, %llu after it",
 	       (unsigned long long)window_faults, (unsigned long long)later_faults);
-	EXPECT_EQ(2 * TRIES, succeeded);
+	EXPECT_EQ(TRIES, succeeded);
 	EXPECT_LT(0, must);
 	EXPECT_EQ(must, moved);
 }
@@ -350,6 +358,7 @@ FIXTURE_SETUP(special)
 	      (self->ground.other < 0 ? "needs two NUMA nodes to move pages between" : NULL);
 	if (why)
 		SKIP(return, "%s", why);
+	ASSERT_OK(khugepaged_stop());
 }
 
 FIXTURE_TEARDOWN_PARENT(special)

@@ -239,9 +239,7 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 	/* Use the memory now on this node, now on that. */
 	ASSERT_OK(numa_scan_fast());
 	begin = now();
-	/* On a slow machine it takes longer until all have been there. */
-	for (; now() - begin < seconds ||
-	       (now() - begin < PATIENCE && !proven(self->user, before)); here = !here) {
+	do {
 		struct region *regions[NR_PROTECTIONS];
 
 		for (int i = 0; i < NR_PROTECTIONS; i++)
@@ -250,7 +248,10 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 			if ((node_of_cpu(cpu) == self->ground.node) == here && !cpu_pin(cpu))
 				break;
 		numa_balancing.push(&self->ground, regions, NR_PROTECTIONS);
-	}
+		here = !here;
+		/* On a slow machine it takes longer until all movers have been there. */
+	} while (now() - begin < seconds ||
+		 (now() - begin < PATIENCE && !proven(self->user, before)));
 	seconds = now() - begin;
 
 	for (int i = 0; i < NR_PROTECTIONS; i++) {
