@@ -64,11 +64,9 @@ kernel_paths() {
 }
 
 # kmake ARGS: the kernel's make for the chosen source, architecture and objects.
-# Fixed build stamps keep the objects of an unchanged source unchanged.  ccache
-# compares what the preprocessor leaves: an option that a file is not about does
-# not compile it again, which is most of what a variant takes.
+# Fixed build stamps keep the objects of an unchanged source unchanged.
 kmake() {
-	CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
+	CCACHE_DEPEND=1 CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
 	env -u BUILD -u BASE make -C "$SRC" O="$OBJ" ARCH="$ARCH_KERNEL" CROSS_COMPILE="$ARCH_CROSS" \
 		CC="ccache ${ARCH_CROSS}gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=harness \
