@@ -7,6 +7,7 @@
  */
 #include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -435,12 +436,15 @@ void svadev_device_put(void)
 #ifdef CONFIG_IOMMU_SVA_HINT
 static bool rewarm_block;
 module_param(rewarm_block, bool, 0644);
-MODULE_PARM_DESC(rewarm_block, "do not load translations again before this is off");
+MODULE_PARM_DESC(rewarm_block, "do not load translations again before this is off, for a minute");
 
 static void svadev_rewarm(struct iommu_sva *sva, unsigned long start, unsigned long end)
 {
+	unsigned long end_jiffies = jiffies + 60 * HZ;
+
 	atomic_inc(&svadev_nr_rewarming);
-	while (READ_ONCE(rewarm_block))
+	/* Who has set it may be dying, and its release waits for this callback. */
+	while (READ_ONCE(rewarm_block) && time_before(jiffies, end_jiffies))
 		msleep(20);
 	atomic_dec(&svadev_nr_rewarming);
 	svadev_cache_rewarm(to_svadev_domain(sva->handle.domain), start, end);
