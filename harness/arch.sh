@@ -23,6 +23,10 @@ arch_load() {
 		# TCG_THREAD=multi in the environment overrides this.
 		ARCH_TCG_THREAD=single
 		ARCH_CONSOLE=ttyS0
+		# MiB; "mib" is the memory of nodes 0 and 1, "node0" that of node 0
+		ARCH_RAM_END="4096 + mib - node0"
+		# "mem=" would keep memory from being added later, too.
+		ARCH_WITHHOLD='memmap=@SIZE@M$@RAM_END@M'
 		ARCH_HOTPLUG_MIB=0
 		;;
 	arm64)
@@ -38,6 +42,8 @@ arch_load() {
 		ARCH_TCG_CPU=max,pauth-impdef=on
 		ARCH_TCG_THREAD=multi
 		ARCH_CONSOLE=ttyAMA0
+		ARCH_RAM_END="1024 + mib"
+		ARCH_WITHHOLD='mem=@MIB@M'
 		# arm64 never takes memory offline that was there at boot.
 		ARCH_HOTPLUG_MIB=512
 		;;

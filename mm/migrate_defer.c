@@ -25,7 +25,7 @@
  *  2. folio_migrate_deferred(): the exact answer from the rmap, before anything
  *     is unmapped, so that nobody else who maps the folio sees it go away.
  *  3. TTU_HONOR_NOMIGRATE: the flag of the very VMA, under the page table lock,
- *     in try_to_migrate_one().
+ *     in try_to_migrate_one() and try_to_unmap_one().
  *
  * Locking
  *
@@ -45,6 +45,7 @@
  */
 
 #include <linux/hugetlb.h>
+#include <linux/ksm.h>
 #include <linux/migrate.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
@@ -52,65 +53,17 @@
 #include <linux/mman.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
-#include <linux/sysfs.h>
 #include <linux/vmstat.h>
 
-#include "internal.h"
-
-#define CREATE_TRACE_POINTS
 #include <trace/events/migrate_defer.h>
+
+#include "internal.h"
+#include "migrate_defer.h"
 
 DEFINE_STATIC_KEY_FALSE(migrate_defer_key);
 
 /* Page offsets that one answer may speak for: see folio_window_marks(). */
 #define MIGRATE_DEFER_WINDOW	512UL
-
-/*
- * Policy: which mover, if any, stands behind a migrate_pages() reason.  All
- * other reasons are those of movers that must succeed.
- */
-static bool migrate_reason_mover(enum migrate_reason reason,
-				 enum migrate_defer_mover *mover)
-{
-	switch (reason) {
-	case MR_COMPACTION:
-		*mover = MIGRATE_DEFER_COMPACTION;
-		return true;
-	case MR_NUMA_MISPLACED:
-		*mover = MIGRATE_DEFER_NUMA_BALANCING;
-		return true;
-	default:
-		return false;
-	}
-}
-
-/**
- * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
- * @reason: why the folio is migrated
- *
- * Return: TTU_HONOR_NOMIGRATE for a mover that merely optimises, else 0.
- */
-enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
-{
-	enum migrate_defer_mover mover;
-
-	return migrate_reason_mover(reason, &mover) ? TTU_HONOR_NOMIGRATE : 0;
-}
-
-static void migrate_defer_skipped(enum migrate_defer_mover mover,
-				  unsigned long pfn, unsigned int order)
-{
-	BUILD_BUG_ON(NOMIGRATE_SKIP_NUMA_BALANCING - NOMIGRATE_SKIP_COMPACTION +
-		     1 != NR_MIGRATE_DEFER_MOVERS);
-
-	count_vm_event(NOMIGRATE_SKIP_COMPACTION + mover);
-	trace_skip(mover, pfn, order);
-}
-
-void __vma_migrate_skipped(enum migrate_defer_mover mover)
-{
-	migrate_defer_skipped(mover, -1UL, 0);
-}
 
 /*
  * The folio may be freed, truncated or moved to another anon_vma meanwhile.
@@ -269,10 +222,34 @@ bool __folio_migrate_deferred(struct folio *folio,
 		folio_unlock(folio);
 	}
 
-	if (deferred)
-		migrate_defer_skipped(mover, folio_pfn(folio),
-				      folio_order(folio));
-	return deferred;
+	return deferred && migrate_defer_leave(mover, false, folio_pfn(folio),
+					       folio_order(folio));
+}
+
+bool __folio_locked_migrate_deferred(struct folio *folio,
+				     enum migrate_defer_mover mover, bool urgent)
+{
+	return folio_nomigrate(folio, NULL) &&
+	       migrate_defer_leave(mover, urgent, folio_pfn(folio),
+				   folio_order(folio));
+}
+
+bool __mapping_migrate_deferred(struct address_space *mapping, pgoff_t first,
+				pgoff_t last, enum migrate_defer_mover mover)
+{
+	struct vm_area_struct *vma;
+	bool marked = false;
+
+	i_mmap_lock_read(mapping);
+	vma_interval_tree_foreach(vma, &mapping->i_mmap, first, last) {
+		cond_resched();
+		marked = vma_nomigrate(vma);
+		if (marked)
+			break;
+	}
+	i_mmap_unlock_read(mapping);
+
+	return marked && migrate_defer_leave(mover, false, -1UL, 0);
 }
 
 bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason)
@@ -287,22 +264,6 @@ struct forced_walk {
 	enum migrate_reason reason;
 	int result;
 };
-
-/* Whose memory it is, as far as the kernel keeps track of it. */
-static pid_t mm_owner_pid(struct mm_struct *mm)
-{
-	pid_t pid = 0;
-#ifdef CONFIG_MEMCG
-	struct task_struct *owner;
-
-	rcu_read_lock();
-	owner = rcu_dereference(mm->owner);
-	if (owner)
-		pid = task_tgid_nr(owner);
-	rcu_read_unlock();
-#endif
-	return pid;
-}
 
 static bool folio_forced_one(struct folio *folio, struct vm_area_struct *vma,
 			     unsigned long address, void *arg)
@@ -350,71 +311,6 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 	if (!migrate_reason_mover(reason, &mover))
 		rmap_walk(folio, &rwc);
 }
-
-#ifdef CONFIG_IOMMU_SVA_HINT
-static bool prefault_enabled __read_mostly = true;
-
-/* May the IOMMU SVA path pre-fault?  See the sysfs attribute. */
-bool migrate_defer_may_prefault(void)
-{
-	return READ_ONCE(prefault_enabled);
-}
-
-/**
- * migrate_defer_prefaulted - report a pre-fault
- * @mm: whose address space
- * @pasid: what devices know it by
- * @start: start of what was moved
- * @looked: base pages that were looked at
- * @repaired: those that a device would have faulted on
- * @delay: microseconds since the first of it was unmapped
- */
-void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
-			      unsigned long start, unsigned long looked,
-			      unsigned long repaired, u64 delay)
-{
-	count_vm_events(NOMIGRATE_PREFAULT, repaired);
-	trace_prefault(mm_owner_pid(mm), pasid, start, looked, repaired, delay);
-}
-
-static ssize_t prefault_show(struct kobject *kobj, struct kobj_attribute *attr,
-			     char *buf)
-{
-	return sysfs_emit(buf, "%d\n", migrate_defer_may_prefault());
-}
-
-static ssize_t prefault_store(struct kobject *kobj, struct kobj_attribute *attr,
-			      const char *buf, size_t count)
-{
-	bool enable;
-	int ret = kstrtobool(buf, &enable);
-
-	if (ret)
-		return ret;
-	WRITE_ONCE(prefault_enabled, enable);
-	return count;
-}
-
-static struct kobj_attribute prefault_attr = __ATTR_RW(prefault);
-#endif
-
-static struct attribute *migrate_defer_attrs[] = {
-#ifdef CONFIG_IOMMU_SVA_HINT
-	&prefault_attr.attr,
-#endif
-	NULL,
-};
-
-static const struct attribute_group migrate_defer_attr_group = {
-	.name = "migrate_defer",
-	.attrs = migrate_defer_attrs,
-};
-
-static int __init migrate_defer_init(void)
-{
-	return sysfs_create_group(mm_kobj, &migrate_defer_attr_group);
-}
-subsys_initcall(migrate_defer_init);
 
 /**
  * migrate_defer_enable - arm the hooks, before the first mark is set
@@ -464,6 +360,38 @@ int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 }
 
 /**
+ * migrate_defer_unmerge - give a range pages of its own that KSM has merged
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ *
+ * Before it is marked, because KSM forgets about pages of marked VMAs, and
+ * nobody else can move KSM pages.
+ *
+ * Context: mmap_lock of @mm held for writing, which keeps KSM away; sleeps.
+ * Return: 0, -EAGAIN where there was no memory, -ERESTARTSYS where a signal is
+ * pending.
+ */
+int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
+			  unsigned long end)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+	int ret;
+
+	for_each_vma_range(vmi, vma, end) {
+		if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
+			continue;
+		ret = ksm_unmerge(vma, max(start, vma->vm_start),
+				  min(end, vma->vm_end));
+		/* -ENOMEM says that there is a hole. */
+		if (ret)
+			return ret == -ENOMEM ? -EAGAIN : ret;
+	}
+	return 0;
+}
+
+/**
  * migrate_defer_hint - tell lockless readers that a VMA will be marked
  * @vma: the VMA, not yet marked
  *
@@ -490,20 +418,21 @@ void migrate_defer_hint(struct vm_area_struct *vma)
  * @start: its start, page aligned
  * @end: its end, page aligned
  * @set: true for MADV_NOMIGRATE
- * @result: what the caller is going to return, 0 or a negative errno
+ * @result: what came of it so far, 0 or a negative errno
  *
- * Of what is marked in the range, waits until pages that are being moved are
- * mapped again, and makes entries accessible that NUMA balancing had made
- * inaccessible (see the head of this file for why no mover begins anew).  Pages
- * that are shared copy-on-write stay read-only: breaking that costs memory,
- * MADV_POPULATE_WRITE is for it.  Ends early if the caller is being killed.
+ * Repairs what movers had begun, see migrate_defer_settle().  Pages that are
+ * shared copy-on-write stay read-only: breaking that costs memory,
+ * MADV_POPULATE_WRITE is for it.
  *
  * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
+ * Return: @result, -EAGAIN instead of -ENOMEM where there was no memory to
+ * unmerge what KSM has merged.
  */
-void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			  unsigned long end, bool set, int result)
+int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set, int result)
 {
-	if (set)
-		migrate_defer_settle(mm, start, end);
+	if (migrate_defer_settle(mm, start, end, set))
+		result = -EAGAIN;
 	trace_mark(start, end, set, result);
+	return result;
 }

@@ -10,6 +10,7 @@
  */
 
 #include <linux/hugetlb.h>
+#include <linux/ksm.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
@@ -29,21 +30,25 @@
 
 /**
  * struct settle - state of one walk
- * @prefault: also map what a mover left to the next fault; NULL for the setter
+ * @prefault: also map what a mover left to the next fault; NULL not to
+ * @unmerge: give what KSM has merged pages of its own
  * @addr: where the walk ended because a page fault is needed
- * @fault_write: whether that is a write fault
+ * @fault_flags: which kind of, FAULT_FLAG_WRITE, FAULT_FLAG_UNSHARE or 0
+ * @oom: a KSM page could not be unmerged for lack of memory
  */
 struct settle {
 	struct migrate_defer_prefault *prefault;
+	bool unmerge;
 	unsigned long addr;
-	bool fault_write;
+	unsigned int fault_flags;
+	bool oom;
 };
 
 /* End the walk: the caller has to fault. */
 static int settle_by_fault(struct settle *settle, unsigned long addr, bool write)
 {
 	settle->addr = addr;
-	settle->fault_write = write;
+	settle->fault_flags = write ? FAULT_FLAG_WRITE : 0;
 	return 1;
 }
 
@@ -179,6 +184,21 @@ static bool settle_fill_write(struct settle *settle, struct vm_area_struct *vma)
 	return prefault->exact || !vma_wants_writenotify(vma, vma->vm_page_prot);
 }
 
+/*
+ * Has KSM merged the page?  Then the first write would fault, and somebody else's
+ * pages would decide where it lies.  While there is a mark it is not merged.
+ */
+static bool settle_merged(const struct settle *settle, const struct page *page,
+			  pte_t pte)
+{
+#ifdef CONFIG_KSM
+	if (settle->unmerge)
+		return page ? folio_test_ksm(page_folio(page)) :
+			      is_ksm_zero_pte(pte);
+#endif
+	return false;
+}
+
 static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 			    struct mm_walk *walk)
 {
@@ -238,6 +258,12 @@ again:
 			goto again;
 		} else {
 			page = vm_normal_page(vma, addr, pte);
+			if (settle_merged(settle, page, pte)) {
+				settle->addr = addr;
+				settle->fault_flags = FAULT_FLAG_UNSHARE;
+				ret = 1;
+				break;
+			}
 			if (!page)
 				continue;
 			repaired = settle_pte(vma, addr, ptep, pte,
@@ -256,6 +282,7 @@ again:
 	return ret;
 }
 
+#ifdef CONFIG_HUGETLB_PAGE
 /*
  * hugetlb has entries of its own kind, and one lock more: leave it all to the
  * fault handler.
@@ -285,20 +312,25 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 	settle_count(settle, end - addr, false);
 	return 0;
 }
+#else
+#define settle_hugetlb_entry	NULL
+#endif
 
 /* Fault where the walk ended.  Returns where to go on. */
 static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 				  unsigned int *tries)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, settle->addr);
-	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_USER;
+	unsigned int flags = FAULT_FLAG_REMOTE | settle->fault_flags;
 	unsigned long size = PAGE_SIZE;
+	vm_fault_t ret;
 
 	if (is_vm_hugetlb_page(vma))
 		size = huge_page_size(hstate_vma(vma));
-	if (settle->fault_write)
-		flags |= FAULT_FLAG_WRITE;
-	if (!(handle_mm_fault(vma, settle->addr, flags, NULL) & VM_FAULT_ERROR)) {
+	ret = handle_mm_fault(vma, settle->addr, flags, NULL);
+	if ((ret & VM_FAULT_OOM) && (settle->fault_flags & FAULT_FLAG_UNSHARE))
+		settle->oom = true;
+	if (!(ret & VM_FAULT_ERROR)) {
 		if (!*tries && settle->prefault)
 			settle->prefault->repaired += size >> PAGE_SHIFT;
 		/* Look whether it did help; if not, it won't help a device. */
@@ -316,42 +348,6 @@ static int settle_test_walk(unsigned long start, unsigned long end,
 	return !(walk->vma->vm_flags & VM_NOMIGRATE);
 }
 
-static const struct mm_walk_ops settle_marked_ops = {
-	.pmd_entry	= settle_pmd_entry,
-	.hugetlb_entry	= settle_hugetlb_entry,
-	.test_walk	= settle_test_walk,
-	.walk_lock	= PGWALK_WRLOCK,
-};
-
-/**
- * migrate_defer_settle - after marking: undo what movers had begun
- * @mm: whose range
- * @start: its start, page aligned
- * @end: its end, page aligned
- *
- * Of what is marked in the range, waits until pages that are being moved are
- * mapped again, and makes entries accessible that NUMA balancing had made
- * inaccessible (see the head of migrate_defer.c for why no mover begins anew).
- * Ends early if the caller is being killed.
- *
- * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
- */
-void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
-			  unsigned long end)
-{
-	struct settle settle = {};
-	unsigned int tries = 0;
-
-	/* Only hugetlb entries need a fault. */
-	while (start < end && !fatal_signal_pending(current) &&
-	       walk_page_range(mm, start, end, &settle_marked_ops, &settle) > 0) {
-		if (settle.addr != start)
-			tries = 0;
-		start = settle_fault(mm, &settle, &tries);
-	}
-}
-
-#ifdef CONFIG_IOMMU_SVA_HINT
 /* No page table: ask the page cache for what it has, the hole may be large. */
 static int settle_hole(unsigned long addr, unsigned long end, int depth,
 		       struct mm_walk *walk)
@@ -361,7 +357,7 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 	unsigned long step = PAGE_SIZE;
 	pgoff_t index, last;
 
-	if (!vma || !vma->vm_file)
+	if (!vma || !vma->vm_file || !settle->prefault)
 		return 0;
 	if (is_vm_hugetlb_page(vma))
 		step = huge_page_size(hstate_vma(vma));
@@ -380,6 +376,96 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 	return 0;
 }
 
+static const struct mm_walk_ops settle_marked_ops = {
+	.pmd_entry	= settle_pmd_entry,
+	.pte_hole	= settle_hole,
+	.hugetlb_entry	= settle_hugetlb_entry,
+	.test_walk	= settle_test_walk,
+	.walk_lock	= PGWALK_WRLOCK,
+};
+
+/* What is not marked is left out.  @fill: map what a mover has emptied. */
+static int settle_range(struct mm_struct *mm, unsigned long start,
+			unsigned long end, bool fill)
+{
+	struct migrate_defer_prefault prefault = { .write = true, .wait = true };
+	struct settle settle = {
+		.prefault = fill ? &prefault : NULL,
+		.unmerge = true,
+	};
+	unsigned int tries = 0;
+
+	/* Page by page, but only where there is something to be repaired. */
+	while (start < end && !settle.oom && !fatal_signal_pending(current) &&
+	       walk_page_range(mm, start, end, &settle_marked_ops, &settle) > 0) {
+		if (settle.addr != start)
+			tries = 0;
+		start = settle_fault(mm, &settle, &tries);
+	}
+	return settle.oom ? -ENOMEM : 0;
+}
+
+/*
+ * Have entries of a file been emptied that used to be there?  A hugetlb table
+ * that was shared is gone; and under mlock() all pages of a file are mapped,
+ * unless khugepaged has just taken them away.
+ */
+static bool settle_fills(const struct vm_area_struct *vma)
+{
+	if (is_vm_hugetlb_page(vma))
+		return vma->vm_flags & VM_MAYSHARE;
+	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
+}
+
+/**
+ * migrate_defer_settle - after an advice: have what is marked as it should be
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ * @set: whether it has been marked; else only the ends are looked at
+ *
+ * Undoes what movers had begun in what is marked: waits until pages that are
+ * being moved are mapped again, makes entries accessible that NUMA balancing had
+ * made inaccessible, and unmerges what KSM has merged for others who share a page
+ * (see the head of migrate_defer.c for why no mover begins anew).  The advice itself may have
+ * split a huge page at either end, and those of files it has unmapped: they are
+ * mapped again.  Ends early if the caller is being killed.
+ *
+ * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
+ * Return: 0, or -ENOMEM if not all could be unmerged.
+ */
+int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	unsigned long head = ALIGN_DOWN(start, PMD_SIZE);
+	unsigned long tail = ALIGN_DOWN(end, PMD_SIZE);
+	struct vm_area_struct *vma;
+	int ret;
+
+	if (head != start)
+		settle_range(mm, head, head + PMD_SIZE, true);
+	if (tail != end)
+		settle_range(mm, tail, tail + PMD_SIZE, true);
+	if (!set)
+		return 0;
+
+	for_each_vma_range(vmi, vma, end) {
+		unsigned long from = max(start, vma->vm_start);
+		unsigned long to = min(end, vma->vm_end);
+
+		if (!(vma->vm_flags & VM_NOMIGRATE))
+			continue;
+		if (is_vm_hugetlb_page(vma))
+			hugetlb_unshare_all_pmds(vma);
+		ret = settle_range(mm, from, to, settle_fills(vma));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+#ifdef CONFIG_IOMMU_SVA_HINT
 static const struct mm_walk_ops settle_moved_ops = {
 	.pmd_entry	= settle_pmd_entry,
 	.pte_hole	= settle_hole,

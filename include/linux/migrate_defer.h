@@ -21,6 +21,13 @@
 enum migrate_defer_mover {
 	MIGRATE_DEFER_COMPACTION,
 	MIGRATE_DEFER_NUMA_BALANCING,
+	MIGRATE_DEFER_KHUGEPAGED,
+	MIGRATE_DEFER_KSM,
+	MIGRATE_DEFER_DEMOTION,
+	MIGRATE_DEFER_DAMON,
+	MIGRATE_DEFER_THP_SPLIT,
+	MIGRATE_DEFER_FORK,
+	MIGRATE_DEFER_AGING,
 	NR_MIGRATE_DEFER_MOVERS,
 };
 
@@ -61,6 +68,11 @@ struct migrate_defer_prefault {
 	unsigned long repaired;
 };
 
+/* Never called without CONFIG_MIGRATE_DEFER */
+int copy_huge_pmd_pages(struct vm_area_struct *dst_vma,
+			struct vm_area_struct *src_vma, pmd_t *dst_pmd,
+			unsigned long haddr, struct folio *folio, bool uffd_wp);
+
 #ifdef CONFIG_MIGRATE_DEFER
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
@@ -70,19 +82,28 @@ bool __folio_migrate_deferred(struct folio *folio,
 			      enum migrate_defer_mover mover,
 			      struct migrate_defer_scan *scan);
 bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason);
-void __vma_migrate_skipped(enum migrate_defer_mover mover);
+bool __folio_locked_migrate_deferred(struct folio *folio,
+				     enum migrate_defer_mover mover, bool urgent);
+bool __mapping_migrate_deferred(struct address_space *mapping, pgoff_t first,
+				pgoff_t last, enum migrate_defer_mover mover);
+bool __vma_migrate_deferred(enum migrate_defer_mover mover);
+void __vma_fork_copied(struct folio *folio);
 void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 			    int result);
+bool migrate_defer_heeds(enum migrate_defer_mover mover);
 enum ttu_flags migrate_defer_ttu(enum migrate_reason reason);
+enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
 void migrate_defer_enable(void);
 int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 			   unsigned long end);
-void migrate_defer_hint(struct vm_area_struct *vma);
-void migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			  unsigned long end, bool set, int result);
-void migrate_defer_settle(struct mm_struct *mm, unsigned long start,
+int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 			  unsigned long end);
+void migrate_defer_hint(struct vm_area_struct *vma);
+int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set, int result);
+int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set);
 
 bool migrate_defer_may_prefault(void);
 unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
@@ -161,10 +182,101 @@ static inline bool folio_migrate_refused(struct folio *folio,
 static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
 					enum migrate_defer_mover mover)
 {
-	if (!vma_nomigrate(vma))
-		return false;
-	__vma_migrate_skipped(mover);
-	return true;
+	return vma_nomigrate(vma) && __vma_migrate_deferred(mover);
+}
+
+/**
+ * vma_fork_copies - must fork() copy exclusive anonymous pages at once?
+ * @vma: the parent's VMA, its mm's mmap_lock held for writing
+ *
+ * Otherwise it would write-protect them.
+ *
+ * Return: true if @vma is marked.
+ */
+static inline bool vma_fork_copies(const struct vm_area_struct *vma)
+{
+	return vma_nomigrate(vma) && migrate_defer_heeds(MIGRATE_DEFER_FORK);
+}
+
+/* fork() has copied @folio, which @vma of the parent maps. */
+static inline void vma_fork_copied(const struct vm_area_struct *vma,
+				   struct folio *folio)
+{
+	if (vma_nomigrate(vma))
+		__vma_fork_copied(folio);
+}
+
+/**
+ * folio_locked_migrate_deferred - folio_migrate_deferred() for a locked folio
+ * @folio: the folio, locked
+ * @mover: who asks; counted and traced
+ * @urgent: whether the mover's next step would be the OOM killer, to which some
+ *	    marks give way: then that is counted and traced
+ *
+ * Context: may sleep; takes the rmap locks.
+ * Return: true if a marked VMA maps @folio and @mover must leave it alone.
+ */
+static inline bool folio_locked_migrate_deferred(struct folio *folio,
+						 enum migrate_defer_mover mover,
+						 bool urgent)
+{
+	return folio_maybe_nomigrate(folio) &&
+	       __folio_locked_migrate_deferred(folio, mover, urgent);
+}
+
+/**
+ * mapping_migrate_deferred - must a mover leave a range of a file alone?
+ * @mapping: the file's
+ * @first: first page offset
+ * @last: last page offset
+ * @mover: who asks; counted and traced where the answer is yes
+ *
+ * Context: may sleep; takes i_mmap_rwsem.
+ * Return: true if a marked VMA, populated or not, covers part of the range.
+ */
+static inline bool mapping_migrate_deferred(struct address_space *mapping,
+					    pgoff_t first, pgoff_t last,
+					    enum migrate_defer_mover mover)
+{
+	return migrate_defer_active() && mapping_nomigrate_hint(mapping) &&
+	       __mapping_migrate_deferred(mapping, first, last, mover);
+}
+
+/*
+ * Flags for try_to_migrate() and try_to_unmap() on behalf of a mover, even before
+ * there is any mark: the first may be set while the mover is at work.
+ */
+static inline enum ttu_flags migrate_defer_mover_ttu(enum migrate_defer_mover mover)
+{
+	return migrate_defer_heeds(mover) ? TTU_HONOR_NOMIGRATE : 0;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+int split_folio_to_list_ttu(struct folio *folio, struct list_head *list,
+			    enum ttu_flags ttu);
+int split_huge_page_unless_deferred(struct page *page,
+				    enum migrate_defer_mover mover);
+#else
+static inline int split_folio_to_list_ttu(struct folio *folio,
+					  struct list_head *list,
+					  enum ttu_flags ttu)
+{
+	return split_folio_to_list(folio, list);
+}
+
+static inline int split_huge_page_unless_deferred(struct page *page,
+						  enum migrate_defer_mover mover)
+{
+	return split_huge_page(page);
+}
+#endif
+
+/* The reason for migrate_pages() that goes with @urgent folio decisions. */
+static inline enum migrate_reason
+migrate_defer_reason(enum migrate_reason reason, bool urgent)
+{
+	return migrate_defer_active() && urgent ?
+	       __migrate_defer_reason(reason) : reason;
 }
 
 /**
@@ -232,6 +344,54 @@ static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
 	return false;
 }
 
+static inline bool vma_fork_copies(const struct vm_area_struct *vma)
+{
+	return false;
+}
+
+static inline void vma_fork_copied(const struct vm_area_struct *vma,
+				   struct folio *folio)
+{
+}
+
+static inline bool folio_locked_migrate_deferred(struct folio *folio,
+						 enum migrate_defer_mover mover,
+						 bool urgent)
+{
+	return false;
+}
+
+static inline bool mapping_migrate_deferred(struct address_space *mapping,
+					    pgoff_t first, pgoff_t last,
+					    enum migrate_defer_mover mover)
+{
+	return false;
+}
+
+static inline enum ttu_flags migrate_defer_mover_ttu(enum migrate_defer_mover mover)
+{
+	return 0;
+}
+
+static inline int split_folio_to_list_ttu(struct folio *folio,
+					  struct list_head *list,
+					  enum ttu_flags ttu)
+{
+	return split_folio_to_list(folio, list);
+}
+
+static inline int split_huge_page_unless_deferred(struct page *page,
+						  enum migrate_defer_mover mover)
+{
+	return split_huge_page(page);
+}
+
+static inline enum migrate_reason
+migrate_defer_reason(enum migrate_reason reason, bool urgent)
+{
+	return reason;
+}
+
 static inline void folio_migrate_forced(struct folio *folio,
 					enum migrate_reason reason, int result)
 {
@@ -261,14 +421,21 @@ static inline int migrate_defer_may_mark(struct mm_struct *mm,
 	return -EINVAL;
 }
 
+static inline int migrate_defer_unmerge(struct mm_struct *mm,
+					unsigned long start, unsigned long end)
+{
+	return 0;
+}
+
 static inline void migrate_defer_hint(struct vm_area_struct *vma)
 {
 }
 
-static inline void migrate_defer_marked(struct mm_struct *mm,
-					unsigned long start, unsigned long end,
-					bool set, int result)
+static inline int migrate_defer_marked(struct mm_struct *mm,
+				       unsigned long start, unsigned long end,
+				       bool set, int result)
 {
+	return result;
 }
 
 #endif /* CONFIG_MIGRATE_DEFER */

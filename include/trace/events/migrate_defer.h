@@ -12,6 +12,13 @@
 /* So that trace-cmd and perf can turn the values into the names. */
 TRACE_DEFINE_ENUM(MIGRATE_DEFER_COMPACTION);
 TRACE_DEFINE_ENUM(MIGRATE_DEFER_NUMA_BALANCING);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_KHUGEPAGED);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_KSM);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_DEMOTION);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_DAMON);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_THP_SPLIT);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_FORK);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_AGING);
 
 TRACE_DEFINE_ENUM(MR_COMPACTION);
 TRACE_DEFINE_ENUM(MR_MEMORY_FAILURE);
@@ -23,12 +30,20 @@ TRACE_DEFINE_ENUM(MR_CONTIG_RANGE);
 TRACE_DEFINE_ENUM(MR_LONGTERM_PIN);
 TRACE_DEFINE_ENUM(MR_DEMOTION);
 TRACE_DEFINE_ENUM(MR_DAMON);
+TRACE_DEFINE_ENUM(MR_LAST_RESORT);
 
 /* The names that the counters nomigrate_skip_<mover> in /proc/vmstat carry. */
 #define show_migrate_defer_mover(mover)					\
 	__print_symbolic(mover,						\
 		{ MIGRATE_DEFER_COMPACTION,	"compaction" },		\
-		{ MIGRATE_DEFER_NUMA_BALANCING,	"numa_balancing" })
+		{ MIGRATE_DEFER_NUMA_BALANCING,	"numa_balancing" },	\
+		{ MIGRATE_DEFER_KHUGEPAGED,	"khugepaged" },		\
+		{ MIGRATE_DEFER_KSM,		"ksm" },		\
+		{ MIGRATE_DEFER_DEMOTION,	"demotion" },		\
+		{ MIGRATE_DEFER_DAMON,		"damon" },		\
+		{ MIGRATE_DEFER_THP_SPLIT,	"thp_split" },		\
+		{ MIGRATE_DEFER_FORK,		"fork" },		\
+		{ MIGRATE_DEFER_AGING,		"aging" })
 
 /* The names that migrate:mm_migrate_pages gives them. */
 #define show_migrate_defer_reason(reason)				\
@@ -42,7 +57,8 @@ TRACE_DEFINE_ENUM(MR_DAMON);
 		{ MR_CONTIG_RANGE,	"contig_range" },		\
 		{ MR_LONGTERM_PIN,	"longterm_pin" },		\
 		{ MR_DEMOTION,		"demotion" },			\
-		{ MR_DAMON,		"damon" })
+		{ MR_DAMON,		"damon" },			\
+		{ MR_LAST_RESORT,	"last_resort" })
 
 TRACE_EVENT(mark,
 
@@ -71,7 +87,7 @@ TRACE_EVENT(mark,
 		  __entry->result)
 );
 
-TRACE_EVENT(skip,
+DECLARE_EVENT_CLASS(migrate_defer_mover,
 
 	TP_PROTO(enum migrate_defer_mover mover, unsigned long pfn,
 		 unsigned int order),
@@ -90,10 +106,26 @@ TRACE_EVENT(skip,
 		__entry->order	= order;
 	),
 
-	/* A mover that skips a whole VMA has no PFN to name: -1. */
+	/* A mover that skips a VMA or part of a file has no PFN to name: -1. */
 	TP_printk("mover=%s pfn=0x%lx order=%u",
 		  show_migrate_defer_mover(__entry->mover),
 		  __entry->pfn, __entry->order)
+);
+
+DEFINE_EVENT(migrate_defer_mover, skip,
+
+	TP_PROTO(enum migrate_defer_mover mover, unsigned long pfn,
+		 unsigned int order),
+
+	TP_ARGS(mover, pfn, order)
+);
+
+DEFINE_EVENT(migrate_defer_mover, override,
+
+	TP_PROTO(enum migrate_defer_mover mover, unsigned long pfn,
+		 unsigned int order),
+
+	TP_ARGS(mover, pfn, order)
 );
 
 TRACE_EVENT(forced,

@@ -162,6 +162,11 @@ TEST_F(kinds, fork_clears)
 	int status;
 	pid_t pid;
 
+	/* The child gets copies: for hugetlb there must be pages for them. */
+	if (variant->kind == MEM_HUGETLB)
+		ASSERT_EQ(setting_write("/proc/sys/vm/nr_hugepages", "%lld",
+					file_number("/proc/sys/vm/nr_hugepages") +
+					(long long)(r->size / r->folio)), 0);
 	ASSERT_EQ(region_mark(r), 0);
 	pid = fork();
 	ASSERT_GE(pid, 0);

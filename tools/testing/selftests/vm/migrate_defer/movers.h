@@ -85,6 +85,41 @@ extern const struct mover longterm_pin;
 extern const struct mover collapse;
 extern const struct mover collapse_by_peer;
 
+/* Movers that merely optimise, about huge pages (movers_thp.c) */
+extern const struct mover khugepaged;
+extern const struct mover khugepaged_file;
+extern const struct mover deferred_split;
+extern const struct mover underused_split;
+
+/**
+ * struct watch - a kernel event, recorded from now on
+ * @dir:	a tracing instance of its own
+ */
+struct watch {
+	char dir[80];
+};
+
+int watch_open(struct watch *w, const char *event);
+int watch_count(const struct watch *w, const char *field, const struct region *r);
+void watch_close(struct watch *w);
+size_t huge_mapped(const void *addr, size_t len);
+
+/* KSM, which merges what is MADV_MERGEABLE (movers_ksm.c) */
+extern const struct mover ksm;
+
+int ksm_fast(void);
+int ksm_pages(const struct region *r);
+uint64_t ksm_word(size_t page);
+
+/* Between memory tiers, and DAMON (movers_tier.c) */
+extern const struct mover demotion;
+extern const struct mover damon;
+
+int damon_watch(const char *operations, const char *action, uint64_t start, uint64_t end);
+void damon_unwatch(void);
+const char *slow_node_missing(int *node);
+const char *tier_group(void);
+
 char *poison_address(const struct region *r);
 
 const char *ground_init(struct ground *g);

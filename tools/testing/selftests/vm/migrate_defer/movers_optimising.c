@@ -11,93 +11,10 @@
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
-#include "movers.h"
+#include "movers_test.h"
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		5	/* places where a mover may prove itself */
-#define SECONDS		5	/* for that, at each */
-#define TIMEOUT		240
-#define EXTRA_PUSHES	2	/* after the mover has proved itself */
-
-#define FOLIO_4K	4096
-#define FOLIO_64K	(64 * 1024)
-#define FOLIO_2M	(2 * MIB)
-
-/* Ends the test unless the mover moved most of the unmarked control region. */
-static void assert_conclusive(struct __test_metadata *_metadata, const struct mover *mover,
-			      const char *what, struct diff diff)
-{
-	if (!diff.pages || 2 * diff.moved < diff.pages)
-		TH_LOG("INCONCLUSIVE: %s moved only %zu of %zu pages of %s", mover->name,
-		       diff.moved, diff.pages, what);
-	ASSERT_GT(diff.pages, 0);
-	ASSERT_GE(2 * diff.moved, diff.pages);
-}
-
-static void expect_untouched(struct __test_metadata *_metadata, const char *what, struct diff diff)
-{
-	if (diff.moved || diff.absent)
-		TH_LOG("%s: %zu of %zu pages moved, %zu absent", what, diff.moved, diff.pages,
-		       diff.absent);
-	EXPECT_GT(diff.pages, 0);
-	EXPECT_EQ(diff.moved, 0);
-	EXPECT_EQ(diff.absent, 0);
-}
-
-/* Populates the regions where the mover will find them, in folios of the size they should have. */
-static void place(struct __test_metadata *_metadata, const struct mover *mover, struct ground *g,
-		  struct region **regions, int nr)
-{
-	ASSERT_EQ(mover->place(g, regions, nr), 0);
-	for (int i = 0; i < nr; i++) {
-		size_t good = region_large_pages(regions[i]);
-
-		if (2 * good < region_pages(regions[i]))
-			TH_LOG("INCONCLUSIVE: only %zu of %zu pages are in folios of %zu bytes",
-			       good, region_pages(regions[i]), regions[i]->folio);
-		ASSERT_GE(2 * good, region_pages(regions[i]));
-	}
-}
-
-/*
- * Provokes the mover until it has moved most of the first region, which is the control, and has
- * met marked pages, and then some more.  Returns how much its counter rose.
- *
- * Where direct compaction looks depends on what it found useless before: then the regions are
- * placed anew, as long as @again allows.
- */
-static long long push(struct __test_metadata *_metadata, const struct mover *mover,
-		      struct ground *g, struct region **regions, int nr, int again)
-{
-	long long before = vmstat(mover->counter);
-	double deadline;
-	struct diff diff;
-
-	diff = push_until_moved(mover, g, regions, nr, regions[0], SECONDS);
-	while (2 * diff.moved < diff.pages && again--) {
-		for (int i = 1; i < nr; i++)
-			expect_untouched(_metadata, "marked region", region_compare(regions[i]));
-		place(_metadata, mover, g, regions, nr);
-		for (int i = 0; i < nr; i++)
-			ASSERT_EQ(region_snapshot(regions[i]), 0);
-		diff = push_until_moved(mover, g, regions, nr, regions[0], SECONDS);
-	}
-	assert_conclusive(_metadata, mover, "the unmarked control region", diff);
-
-	deadline = now() + SECONDS;
-	while (vmstat(mover->counter) == before && now() < deadline)
-		mover->push(g, regions, nr);
-	for (int i = 0; i < EXTRA_PUSHES; i++)
-		mover->push(g, regions, nr);
-	EXPECT_GT(vmstat(mover->counter), before);
-	return vmstat(mover->counter) - before;
-}
-
-static const char *missing(struct ground *g, const struct mover *mover, enum mem_kind kind,
-			   size_t folio)
-{
-	return ground_init(g) ?: mover->missing(g) ?: region_missing(kind, folio);
-}
 
 /* ---------------------------------------------------------------------- one process, one mark */
 
@@ -177,6 +94,36 @@ FIXTURE_VARIANT_ADD(optimising, numa_balancing_shmem_2m)
 FIXTURE_VARIANT_ADD(optimising, numa_balancing_private_file_4k)
 {
 	.mover = &numa_balancing, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(optimising, demotion_anon_4k)
+{
+	.mover = &demotion, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(optimising, demotion_anon_2m)
+{
+	.mover = &demotion, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(optimising, demotion_shmem_4k)
+{
+	.mover = &demotion, .kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(optimising, damon_anon_4k)
+{
+	.mover = &damon, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(optimising, damon_anon_2m)
+{
+	.mover = &damon, .kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(optimising, damon_shmem_4k)
+{
+	.mover = &damon, .kind = MEM_SHMEM, .folio = FOLIO_4K,
 };
 
 FIXTURE_SETUP(optimising)
@@ -275,6 +222,16 @@ FIXTURE_VARIANT_ADD(neighbours, numa_balancing_shmem_4k)
 	.mover = &numa_balancing, .kind = MEM_SHMEM, .folio = FOLIO_4K,
 };
 
+FIXTURE_VARIANT_ADD(neighbours, demotion_anon_4k)
+{
+	.mover = &demotion, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(neighbours, damon_anon_4k)
+{
+	.mover = &damon, .kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
 FIXTURE_SETUP(neighbours)
 {
 	const char *why;
@@ -369,6 +326,26 @@ FIXTURE_VARIANT_ADD(sharing, compact_memory_forked_child_marks)
 FIXTURE_VARIANT_ADD(sharing, numa_balancing_shmem_peer_marks)
 {
 	.mover = &numa_balancing, .kind = MEM_SHMEM, .sharing = SHARED_FILE_PEER_MARKS,
+};
+
+FIXTURE_VARIANT_ADD(sharing, demotion_shmem_peer_marks)
+{
+	.mover = &demotion, .kind = MEM_SHMEM, .sharing = SHARED_FILE_PEER_MARKS,
+};
+
+FIXTURE_VARIANT_ADD(sharing, demotion_forked_child_marks)
+{
+	.mover = &demotion, .kind = MEM_ANON, .sharing = FORKED_CHILD_MARKS,
+};
+
+FIXTURE_VARIANT_ADD(sharing, damon_shmem_peer_marks)
+{
+	.mover = &damon, .kind = MEM_SHMEM, .sharing = SHARED_FILE_PEER_MARKS,
+};
+
+FIXTURE_VARIANT_ADD(sharing, damon_forked_child_marks)
+{
+	.mover = &damon, .kind = MEM_ANON, .sharing = FORKED_CHILD_MARKS,
 };
 
 FIXTURE_SETUP(sharing)

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "migrate_defer.h"
@@ -70,33 +69,28 @@ int sva_unload(void)
 	return syscall(SYS_delete_module, MODULE, O_NONBLOCK) ? -errno : 0;
 }
 
-/**
- * sva_missing() - have the test device, or know why not
- *
- * Loads the module if need be.
- *
- * Return: the reason why there is none, or NULL.
- */
-const char *sva_missing(void)
+static const char *no_device(int ret)
 {
 	static char reason[PATH_MAX + 128];
-	struct utsname uts;
+
+	snprintf(reason, sizeof(reason), "no SVA test device: %s: %s", module_path(),
+		 strerror(-ret));
+	return reason;
+}
+
+static const char *missing(unsigned int flags)
+{
+	static char reason[128];
 	int ret, fd;
 
 	if (geteuid())
 		return "the SVA test device needs root";
-	uname(&uts);
 	ret = sva_load();
-	if (ret == -ENOENT && !strcmp(uts.machine, "x86_64"))
-		return "6.12 refuses SVA on x86 by a security fix: run this on arm64";
-	if (ret && ret != -EEXIST) {
-		snprintf(reason, sizeof(reason), "no SVA test device: %s: %s", module_path(),
-			 strerror(-ret));
-		return reason;
-	}
-	fd = sva_open_bound(0);
+	if (ret && ret != -EEXIST)
+		return no_device(ret);
+	fd = sva_open_bound(flags);
 	if (fd == -EOPNOTSUPP)
-		return "this kernel refuses SVA on x86 by a security fix: run this on arm64";
+		return "6.12 refuses SVA on x86 by a security fix: run this on arm64";
 	if (fd < 0) {
 		snprintf(reason, sizeof(reason), "the SVA test device can't be bound: %s",
 			 strerror(-fd));
@@ -104,6 +98,30 @@ const char *sva_missing(void)
 	}
 	close(fd);
 	return NULL;
+}
+
+/**
+ * sva_missing() - have the test device behind the kernel's IOMMU core, or know why not
+ *
+ * Loads the module if need be.
+ *
+ * Return: the reason why there is none, or NULL.
+ */
+const char *sva_missing(void)
+{
+	return missing(0);
+}
+
+/**
+ * sva_direct_missing() - have the test device for direct bindings, or know why not
+ *
+ * Loads the module if need be.  Direct bindings work where the kernel refuses SVA, too.
+ *
+ * Return: the reason why there is none, or NULL.
+ */
+const char *sva_direct_missing(void)
+{
+	return missing(SVA_TESTDEV_BIND_DIRECT);
 }
 
 /**

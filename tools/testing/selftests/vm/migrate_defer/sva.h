@@ -21,6 +21,7 @@
 
 /* The module */
 const char *sva_missing(void);
+const char *sva_direct_missing(void);
 int sva_load(void);
 int sva_unload(void);
 long long sva_live(const char *what);

@@ -3,8 +3,10 @@
  * The parts of the test device:
  *
  *   main.c	module, character device, contexts
+ *   domain.c	what both ways to bind have in common
  *   iommu.c	the software IOMMU as the kernel's IOMMU core sees it, and all
  *		that depends on the version of that core's interface
+ *   direct.c	bindings without that core
  *   iotlb.c	translation cache, page walks, accesses to memory
  *   job.c	jobs, I/O page faults seen from the device
  *   sampler.c	samplers
@@ -16,6 +18,8 @@
  *   svadev_ctx.lock		binding, job and sampler of a context; held while
  *				they are stopped, so nothing that a job, a sampler
  *				or a fault handler does may need it
+ *   bond_lock (iommu.c),
+ *   direct_lock (direct.c)	how often an address space is bound
  *   iommu_sva_lock, mmap_lock	of the core, taken by bind and unbind
  *   svadev_domain.lock		a raw spinlock, interrupts off: see iotlb.c
  *
@@ -52,13 +56,15 @@ struct svadev_translation {
 
 /**
  * struct svadev_domain - a process address space, attached to a PASID
- * @domain:	what the core sees
+ * @domain:	what the core sees; nothing in a direct binding
  * @notifier:	tells about invalidations and the end of @mm
  * @mm:		the address space
  * @lock:	see iotlb.c
  * @dead:	@mm is being torn down
  * @deaf:	invalidations are ignored
- * @bonds:	how many contexts are bound, protected by the bond_lock of iommu.c
+ * @bonds:	how many contexts are bound, protected by the bond_lock of iommu.c or
+ *		the direct_lock of direct.c
+ * @pasid:	what user space knows it by; of a direct binding only
  * @invalidations: how many there were
  * @dropped:	entries removed by them
  * @rewarms:	calls of svadev_cache_rewarm()
@@ -74,6 +80,7 @@ struct svadev_domain {
 	bool dead;
 	bool deaf;
 	unsigned int bonds;
+	u32 pasid;
 	u64 invalidations;
 	u64 dropped;
 	u64 rewarms;
@@ -84,7 +91,7 @@ struct svadev_domain {
 
 /**
  * struct svadev_bond - a context's binding
- * @sva:	the core's handle
+ * @sva:	the core's handle, or NULL if the binding is direct
  * @domain:	the domain attached to the PASID
  * @pasid:	the PASID
  */
@@ -133,15 +140,62 @@ extern atomic_t svadev_nr_rewarming;
 extern atomic_t svadev_nr_jobs;
 extern atomic_t svadev_nr_samplers;
 
+/* domain.c */
+struct svadev_domain *svadev_domain_alloc(struct mm_struct *mm);
+void svadev_domain_free(struct svadev_domain *dom);
+void svadev_domain_invalidate(struct mmu_notifier *notifier, struct mm_struct *mm,
+			      unsigned long start, unsigned long end);
+void svadev_domain_release(struct mmu_notifier *notifier, struct mm_struct *mm);
+void svadev_domain_free_notifier(struct mmu_notifier *notifier);
+int svadev_may_fault(struct mm_struct *mm, unsigned long addr);
+
 /* iommu.c */
+#ifdef CONFIG_IOMMU_SVA
 int svadev_iommu_init(void);
 void svadev_iommu_exit(void);
 int svadev_device_get(void);
 void svadev_device_put(void);
-int svadev_bind(struct svadev_bond *bond, bool deaf);
-void svadev_unbind(struct svadev_bond *bond);
-int svadev_may_fault(struct mm_struct *mm, unsigned long addr);
-int svadev_report_fault(u32 pasid, unsigned long addr, bool read, bool write);
+int svadev_iommu_bind(struct svadev_bond *bond, bool deaf);
+void svadev_iommu_unbind(struct svadev_bond *bond);
+int svadev_iommu_fault(u32 pasid, unsigned long addr, bool read, bool write);
+#else
+static inline int svadev_iommu_init(void)
+{
+	return 0;
+}
+
+static inline void svadev_iommu_exit(void)
+{
+}
+
+static inline int svadev_device_get(void)
+{
+	return 0;
+}
+
+static inline void svadev_device_put(void)
+{
+}
+
+static inline int svadev_iommu_bind(struct svadev_bond *bond, bool deaf)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void svadev_iommu_unbind(struct svadev_bond *bond)
+{
+}
+
+static inline int svadev_iommu_fault(u32 pasid, unsigned long addr, bool read, bool write)
+{
+	return -EIO;
+}
+#endif
+
+/* direct.c */
+int svadev_direct_bind(struct svadev_bond *bond, bool deaf);
+void svadev_direct_unbind(struct svadev_bond *bond);
+int svadev_direct_fault(struct mm_struct *mm, unsigned long addr, bool read, bool write);
 
 /* iotlb.c */
 int svadev_cache_init(struct svadev_domain *dom);

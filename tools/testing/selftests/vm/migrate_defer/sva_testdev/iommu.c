@@ -3,7 +3,8 @@
  * The software IOMMU as the IOMMU core sees it: registration, one fake device
  * behind it, SVA domains, I/O page faults and their responses.
  *
- * Everything that depends on the version of the core's interface is here.
+ * Everything that depends on the version of the core's interface is here.  Only
+ * built with CONFIG_IOMMU_SVA.
  */
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -12,9 +13,7 @@
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/property.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/userfaultfd_k.h>
 #include <linux/xarray.h>
 
 #ifdef CONFIG_IOMMU_SVA_HINT
@@ -34,7 +33,7 @@ static DEFINE_MUTEX(fake_lock);
 static struct platform_device *device;
 static unsigned int device_users;
 
-/* Protects svadev_domain.bonds; outside of the core's iommu_sva_lock */
+/* Protects svadev_domain.bonds of its bindings; outside of the core's iommu_sva_lock */
 static DEFINE_MUTEX(bond_lock);
 
 /* The PASID table: domains by PASID */
@@ -53,13 +52,6 @@ struct svadev_request {
 /* By page request group; its lock makes that a request outlives its response */
 static DEFINE_XARRAY_ALLOC(requests);
 
-atomic_t svadev_nr_domains = ATOMIC_INIT(0);
-atomic_t svadev_nr_rewarming = ATOMIC_INIT(0);
-
-static unsigned int flush_delay_us;
-module_param(flush_delay_us, uint, 0644);
-MODULE_PARM_DESC(flush_delay_us, "how long an invalidation takes, up to 1000");
-
 /* ------------------------------------------------------------- SVA domains */
 
 static struct svadev_domain *to_svadev_domain(struct iommu_domain *domain)
@@ -67,38 +59,10 @@ static struct svadev_domain *to_svadev_domain(struct iommu_domain *domain)
 	return container_of(domain, struct svadev_domain, domain);
 }
 
-static void svadev_invalidate(struct mmu_notifier *notifier,
-			      struct mm_struct *mm, unsigned long start,
-			      unsigned long end)
-{
-	unsigned int delay = READ_ONCE(flush_delay_us);
-
-	svadev_cache_invalidate(container_of(notifier, struct svadev_domain,
-					     notifier), start, end);
-	/* Hardware forgets translations long before it says that it has. */
-	if (delay)
-		udelay(min(delay, 1000U));
-}
-
-static void svadev_release(struct mmu_notifier *notifier, struct mm_struct *mm)
-{
-	svadev_kill(container_of(notifier, struct svadev_domain, notifier));
-}
-
-static void svadev_free_notifier(struct mmu_notifier *notifier)
-{
-	struct svadev_domain *dom = container_of(notifier, struct svadev_domain,
-						 notifier);
-
-	svadev_cache_free(dom);
-	kfree(dom);
-	atomic_dec(&svadev_nr_domains);
-}
-
 static const struct mmu_notifier_ops svadev_notifier_ops = {
-	.arch_invalidate_secondary_tlbs	= svadev_invalidate,
-	.release			= svadev_release,
-	.free_notifier			= svadev_free_notifier,
+	.arch_invalidate_secondary_tlbs	= svadev_domain_invalidate,
+	.release			= svadev_domain_release,
+	.free_notifier			= svadev_domain_free_notifier,
 };
 
 static int svadev_set_dev_pasid(struct iommu_domain *domain, struct device *dev,
@@ -115,46 +79,34 @@ static void svadev_remove_dev_pasid(struct device *dev, ioasid_t pasid,
 	iopf_queue_flush_dev(dev);
 }
 
-static void svadev_domain_free(struct iommu_domain *domain)
+static void svadev_sva_domain_free(struct iommu_domain *domain)
 {
 	mmu_notifier_put(&to_svadev_domain(domain)->notifier);
 }
 
 static const struct iommu_domain_ops svadev_sva_domain_ops = {
 	.set_dev_pasid	= svadev_set_dev_pasid,
-	.free		= svadev_domain_free,
+	.free		= svadev_sva_domain_free,
 };
 
 /* Takes mmap_lock of @mm for writing. */
 static struct iommu_domain *svadev_domain_alloc_sva(struct device *dev,
 						    struct mm_struct *mm)
 {
-	struct svadev_domain *dom;
+	struct svadev_domain *dom = svadev_domain_alloc(mm);
 	int ret;
 
-	dom = kzalloc(sizeof(*dom), GFP_KERNEL);
-	if (!dom)
-		return ERR_PTR(-ENOMEM);
+	if (IS_ERR(dom))
+		return ERR_CAST(dom);
 	dom->domain.type = IOMMU_DOMAIN_SVA;
 	dom->domain.ops = &svadev_sva_domain_ops;
-	dom->mm = mm;
-	raw_spin_lock_init(&dom->lock);
-	ret = svadev_cache_init(dom);
-	if (ret)
-		goto err_free;
-
 	dom->notifier.ops = &svadev_notifier_ops;
 	ret = mmu_notifier_register(&dom->notifier, mm);
-	if (ret)
-		goto err_cache;
-	atomic_inc(&svadev_nr_domains);
+	if (ret) {
+		svadev_domain_free(dom);
+		return ERR_PTR(ret);
+	}
 	return &dom->domain;
-
-err_cache:
-	svadev_cache_free(dom);
-err_free:
-	kfree(dom);
-	return ERR_PTR(ret);
 }
 
 /* ---------------------------------------------------- the IOMMU for the core */
@@ -290,8 +242,6 @@ err_queue:
 
 /**
  * svadev_iommu_exit() - undo svadev_iommu_init()
- *
- * Waits for the domains to be freed, which is up to the mmu notifiers.
  */
 void svadev_iommu_exit(void)
 {
@@ -299,7 +249,6 @@ void svadev_iommu_exit(void)
 	iommu_device_sysfs_remove(&iommu);
 	platform_device_unregister(iommu_pdev);
 	iopf_queue_free(iopf_queue);
-	mmu_notifier_synchronize();
 	xa_destroy(&requests);
 	xa_destroy(&pasid_table);
 }
@@ -477,17 +426,18 @@ static void svadev_hint_unregister(struct iommu_sva *sva)
 /* ---------------------------------------------------- bindings and requests */
 
 /**
- * svadev_bind() - bind the address space of the current process
+ * svadev_iommu_bind() - bind the address space of the current process
  * @bond: out: the binding
  * @deaf: see SVA_TESTDEV_BIND_DEAF
  *
- * The caller must hold svadev_device_get() until it has called svadev_unbind().
+ * The caller must hold svadev_device_get() until it has called
+ * svadev_iommu_unbind().
  *
  * Context: process with an mm, mmap_lock not held.
  * Return: 0, -EBUSY if the address space is bound with another @deaf, or
  * whatever iommu_sva_bind_device() returns.
  */
-int svadev_bind(struct svadev_bond *bond, bool deaf)
+int svadev_iommu_bind(struct svadev_bond *bond, bool deaf)
 {
 	struct svadev_domain *dom;
 	struct iommu_sva *sva;
@@ -524,12 +474,12 @@ unlock:
 }
 
 /**
- * svadev_unbind() - undo svadev_bind()
+ * svadev_iommu_unbind() - undo svadev_iommu_bind()
  * @bond: the binding, whose user does not access memory any more
  *
  * Waits for the I/O page faults that are being handled.
  */
-void svadev_unbind(struct svadev_bond *bond)
+void svadev_iommu_unbind(struct svadev_bond *bond)
 {
 	mutex_lock(&bond_lock);
 	if (!--bond->domain->bonds)
@@ -540,35 +490,7 @@ void svadev_unbind(struct svadev_bond *bond)
 }
 
 /**
- * svadev_may_fault() - whether the kernel can handle an I/O page fault
- * @mm: where
- * @addr: where
- *
- * It answers faults on some kinds of memory, of which no device has a use, by a
- * warning: device memory and [vvar], and what is registered with userfaultfd.
- * Any other address is none of our business, mapped or not.
- *
- * Context: process, no lock of mm/ held.
- * Return: 0, -EFAULT if not, -ESRCH if the address space is gone.
- */
-int svadev_may_fault(struct mm_struct *mm, unsigned long addr)
-{
-	struct vm_area_struct *vma;
-	int ret = 0;
-
-	if (!mmget_not_zero(mm))
-		return -ESRCH;
-	mmap_read_lock(mm);
-	vma = vma_lookup(mm, addr);
-	if (vma && (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP) || userfaultfd_armed(vma)))
-		ret = -EFAULT;
-	mmap_read_unlock(mm);
-	mmput_async(mm);
-	return ret;
-}
-
-/**
- * svadev_report_fault() - have the kernel handle an I/O page fault, and wait
+ * svadev_iommu_fault() - have the kernel handle an I/O page fault, and wait
  * @pasid: whose
  * @addr: where
  * @read: the access needs to read
@@ -579,7 +501,7 @@ int svadev_may_fault(struct mm_struct *mm, unsigned long addr)
  * Return: 0 to try again, -EFAULT if the access is not allowed, -EIO if the
  * fault could not be handled, -ENOMEM.
  */
-int svadev_report_fault(u32 pasid, unsigned long addr, bool read, bool write)
+int svadev_iommu_fault(u32 pasid, unsigned long addr, bool read, bool write)
 {
 	struct svadev_request request;
 	struct iopf_fault event = {};

@@ -10,7 +10,8 @@
  *     accesses through the entries that it drops: whoever invalidates may reuse
  *     the page;
  *   - page tables are not freed during a walk: their freeing waits for an RCU
- *     grace period, or for all processors to take an interrupt;
+ *     grace period or for all processors to take an interrupt, or it comes after
+ *     an invalidation (x86), when no walk can come to them any more;
  *   - the mm is not torn down during a walk: svadev_kill() waits for the lock.
  *
  * It is taken below page table locks, with any lock of mm/ held.
@@ -189,12 +190,15 @@ void svadev_kill(struct svadev_domain *dom)
  * struct leaf - where a page walk ended
  * @slot:	the entry in the page table
  * @pte:	its value, read once; of huge entries too, whose bits are the same
- * @pfn:	page frame of the first byte that the entry maps
+ * @present:	not a swap entry or the like.  Each level has its own test: a huge
+ *		entry that is just being split is no swap entry (x86)
+ * @pfn:	page frame of the first byte that the entry maps, if @present
  * @shift:	log2 of the size that it maps
  */
 struct leaf {
 	pte_t *slot;
 	pte_t pte;
+	bool present;
 	unsigned long pfn;
 	unsigned int shift;
 };
@@ -229,6 +233,7 @@ static bool walk(struct mm_struct *mm, unsigned long addr, struct leaf *leaf)
 	if (!pud_present(pud) || pud_leaf(pud)) {
 		leaf->slot = (pte_t *)pudp;
 		leaf->pte = __pte(pud_val(pud));
+		leaf->present = pud_present(pud);
 		leaf->pfn = pud_pfn(pud);
 		leaf->shift = PUD_SHIFT;
 		return true;
@@ -243,6 +248,7 @@ static bool walk(struct mm_struct *mm, unsigned long addr, struct leaf *leaf)
 	if (!pmd_present(pmd) || pmd_leaf(pmd)) {
 		leaf->slot = (pte_t *)pmdp;
 		leaf->pte = __pte(pmd_val(pmd));
+		leaf->present = pmd_present(pmd);
 		leaf->pfn = pmd_pfn(pmd);
 		leaf->shift = PMD_SHIFT;
 		return true;
@@ -252,6 +258,7 @@ static bool walk(struct mm_struct *mm, unsigned long addr, struct leaf *leaf)
 
 	leaf->slot = pte_offset_kernel(&pmd, addr);
 	leaf->pte = READ_ONCE(*leaf->slot);
+	leaf->present = pte_present(leaf->pte);
 	leaf->pfn = pte_pfn(leaf->pte);
 	leaf->shift = PAGE_SHIFT;
 	return !pte_none(leaf->pte);
@@ -274,7 +281,7 @@ static int check_leaf(struct leaf *leaf, struct svadev_access *access, bool writ
 	pteval_t old = pte_val(leaf->pte);
 	pte_t pte = leaf->pte;
 
-	if (!pte_present(pte)) {
+	if (!leaf->present) {
 		access->cause = nonpresent_cause(pte);
 		return -EAGAIN;
 	}
@@ -282,7 +289,7 @@ static int check_leaf(struct leaf *leaf, struct svadev_access *access, bool writ
 		access->cause = SVA_TESTDEV_PROTNONE;
 		return -EAGAIN;
 	}
-	if (write && !pte_write(pte)) {
+	if (write && !pte_access_permitted(pte, true)) {
 		access->cause = SVA_TESTDEV_READONLY;
 		return -EAGAIN;
 	}
@@ -344,7 +351,7 @@ static int translate(struct svadev_domain *dom, struct svadev_access *access,
 		  (((access->addr & ((1UL << leaf.shift) - 1)) >> new.shift)
 		   << (new.shift - PAGE_SHIFT));
 	new.tag = access->addr >> new.shift;
-	new.writable = pte_write(leaf.pte) && pte_dirty(leaf.pte);
+	new.writable = pte_access_permitted(leaf.pte, true) && pte_dirty(leaf.pte);
 	if (!reachable(leaf.pte, new.pfn))
 		return -EFAULT;
 	*found = cache_insert(dom, access->addr, &new);
@@ -466,9 +473,9 @@ int svadev_peek(struct svadev_domain *dom, unsigned long addr,
 	raw_spin_lock_irqsave(&dom->lock, flags);
 	if (dom->dead) {
 		ret = -ESRCH;
-	} else if (walk(dom->mm, addr, &leaf) && pte_present(leaf.pte)) {
+	} else if (walk(dom->mm, addr, &leaf) && leaf.present) {
 		pte->readable = pte_access_permitted(leaf.pte, false);
-		pte->writable = pte->readable && pte_write(leaf.pte);
+		pte->writable = pte->readable && pte_access_permitted(leaf.pte, true);
 		pte->pfn = leaf.pfn + ((addr & ((1UL << leaf.shift) - 1)) >> PAGE_SHIFT);
 	}
 	raw_spin_unlock_irqrestore(&dom->lock, flags);

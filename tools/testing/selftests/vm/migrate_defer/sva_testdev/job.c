@@ -95,11 +95,28 @@ static void job_failed(struct svadev_job *job, u64 addr, int result)
 	raw_spin_unlock_irqrestore(&job->bond.domain->lock, flags);
 }
 
-/* Returns 0, -ECANCELED if the job is to stop, or why it fails. */
-static int job_access(struct svadev_job *job, struct svadev_access *access)
+/* Returns 0 to try again, or why the access fails. */
+static int job_fault(struct svadev_job *job, const struct svadev_access *access)
 {
 	bool read = access->op != SVA_TESTDEV_WRITE;
 	bool write = access->op != SVA_TESTDEV_READ;
+	struct svadev_bond *bond = &job->bond;
+	int ret;
+
+	ret = svadev_may_fault(bond->domain->mm, access->addr);
+	if (ret)
+		return ret;
+	if (bond->sva)
+		ret = svadev_iommu_fault(bond->pasid, access->addr, read, write);
+	else
+		ret = svadev_direct_fault(bond->domain->mm, access->addr, read, write);
+	count_fault(job, access, ret);
+	return ret;
+}
+
+/* Returns 0, -ECANCELED if the job is to stop, or why it fails. */
+static int job_access(struct svadev_job *job, struct svadev_access *access)
+{
 	ktime_t start = 0;
 	int ret;
 
@@ -111,11 +128,7 @@ static int job_access(struct svadev_job *job, struct svadev_access *access)
 			break;
 		if (!start)
 			start = ktime_get();
-		ret = svadev_may_fault(job->bond.domain->mm, access->addr);
-		if (ret)
-			break;
-		ret = svadev_report_fault(job->bond.pasid, access->addr, read, write);
-		count_fault(job, access, ret);
+		ret = job_fault(job, access);
 		if (ret)
 			break;
 	}

@@ -5,7 +5,8 @@
  *
  * It is honest: binding, I/O page faults, their responses and invalidations go
  * through the IOMMU core as those of hardware do, and what it accesses is what
- * its translation cache or a page walk says, never a fault in disguise.
+ * its translation cache or a page walk says, never a fault in disguise.  Where
+ * the core does not do SVA (6.12 on x86) there are direct bindings: direct.c.
  *
  * Locks and lifetimes: internal.h.  Interface: sva_testdev.h.
  */
@@ -16,6 +17,7 @@
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -38,6 +40,7 @@ struct svadev_ctx {
 };
 
 static atomic_t nr_contexts = ATOMIC_INIT(0);
+atomic_t svadev_nr_rewarming = ATOMIC_INIT(0);
 static struct dentry *debugfs_dir;
 
 /**
@@ -74,13 +77,15 @@ int svadev_check_range(const struct svadev_domain *dom, u64 addr, u64 len)
 
 static long ctx_bind(struct svadev_ctx *ctx, struct sva_testdev_bind *req)
 {
+	bool deaf = req->flags & SVA_TESTDEV_BIND_DEAF;
 	int ret;
 
-	if (req->flags & ~SVA_TESTDEV_BIND_DEAF)
+	if (req->flags & ~(SVA_TESTDEV_BIND_DEAF | SVA_TESTDEV_BIND_DIRECT))
 		return -EINVAL;
 	if (ctx->bond.domain)
 		return -EBUSY;
-	ret = svadev_bind(&ctx->bond, req->flags & SVA_TESTDEV_BIND_DEAF);
+	ret = req->flags & SVA_TESTDEV_BIND_DIRECT ? svadev_direct_bind(&ctx->bond, deaf) :
+						     svadev_iommu_bind(&ctx->bond, deaf);
 	if (!ret)
 		req->pasid = ctx->bond.pasid;
 	return ret;
@@ -94,7 +99,10 @@ static long ctx_unbind(struct svadev_ctx *ctx)
 		svadev_job_stop(ctx->job);
 	if (ctx->sampler)
 		svadev_sampler_stop(ctx->sampler);
-	svadev_unbind(&ctx->bond);
+	if (ctx->bond.sva)
+		svadev_iommu_unbind(&ctx->bond);
+	else
+		svadev_direct_unbind(&ctx->bond);
 	return 0;
 }
 
@@ -346,6 +354,8 @@ static void __exit svadev_exit(void)
 	debugfs_remove(debugfs_dir);
 	misc_deregister(&svadev_misc);
 	svadev_iommu_exit();
+	/* Domains are freed with a delay. */
+	mmu_notifier_synchronize();
 }
 
 module_init(svadev_init);

@@ -17,15 +17,25 @@
  * show that they would notice; such a context may only read.
  */
 #define SVA_TESTDEV_BIND_DEAF	0x1U
+/*
+ * Attach the address space without the kernel's IOMMU core: for kernels that
+ * refuse SVA.  I/O page faults are handled in the same way and counted among the
+ * same, but no driver of the kernel knows of the binding, so that nothing is
+ * pre-faulted for it.  Direct bindings of a process share a translation cache,
+ * others share another.
+ */
+#define SVA_TESTDEV_BIND_DIRECT	0x2U
 
 /**
  * struct sva_testdev_bind - SVA_TESTDEV_BIND: bind the caller's address space
  * @flags:	SVA_TESTDEV_BIND_*
- * @pasid:	out: the PASID that the address space has on the device
+ * @pasid:	out: the PASID that the address space has on the device, or a number
+ *		that stands for one if the binding is direct
  *
  * Errors: EBUSY if the context is bound, or if another context of the process
- * is bound with other flags; EINVAL for unknown flags; EOPNOTSUPP where the
- * kernel refuses SVA (6.12 on x86); whatever iommu_sva_bind_device() returns.
+ * is bound in the same way with another SVA_TESTDEV_BIND_DEAF; EINVAL for unknown
+ * flags; EOPNOTSUPP where the kernel does not do SVA (6.12 on x86); whatever
+ * iommu_sva_bind_device() or mmu_notifier_get() returns.
  */
 struct sva_testdev_bind {
 	__u32 flags;

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MADV_NOMIGRATE: which movers heed a mark, and what people see of it.
+ *
+ * Whoever moves or unmaps pages either is in the table of movers that merely
+ * optimise, or does it as if there were no mark.  A hook names its mover, or the
+ * migrate_pages() reason that stands for it, and gets the answer from here.
+ */
+
+#include <linux/migrate_defer.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sysfs.h>
+#include <linux/vmstat.h>
+
+#include "migrate_defer.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/migrate_defer.h>
+
+/* Of a mover that does not come by migrate_pages(). */
+#define NO_REASON	MR_TYPES
+
+/**
+ * struct mover_policy - how a mover that merely optimises treats a mark
+ * @reason: the migrate_pages() reason that nobody else gives
+ * @yields: whether the mark gives way when the next step would be the OOM killer
+ */
+struct mover_policy {
+	enum migrate_reason reason;
+	bool yields;
+};
+
+static const struct mover_policy policies[NR_MIGRATE_DEFER_MOVERS] = {
+	[MIGRATE_DEFER_COMPACTION]	= { MR_COMPACTION, true },
+	[MIGRATE_DEFER_NUMA_BALANCING]	= { MR_NUMA_MISPLACED },
+	[MIGRATE_DEFER_KHUGEPAGED]	= { NO_REASON },
+	[MIGRATE_DEFER_KSM]		= { NO_REASON },
+	[MIGRATE_DEFER_DEMOTION]	= { MR_DEMOTION, true },
+	[MIGRATE_DEFER_DAMON]		= { MR_DAMON },
+	[MIGRATE_DEFER_THP_SPLIT]	= { NO_REASON },
+	[MIGRATE_DEFER_FORK]		= { NO_REASON },
+	[MIGRATE_DEFER_AGING]		= { NO_REASON },
+};
+
+/* The switches in sysfs */
+static bool enabled_on __read_mostly = true;
+static bool last_resort_on __read_mostly = true;
+
+/**
+ * migrate_defer_decide - the policy, apart from the state of the system
+ * @mover: who wants to move or unmap a page of a marked range
+ * @urgent: whether its next step would be the OOM killer
+ * @enabled: whether marks count at all
+ * @last_resort: whether they give way before the OOM killer comes
+ *
+ * Return: what @mover is to do.
+ */
+enum migrate_defer_verdict
+migrate_defer_decide(enum migrate_defer_mover mover, bool urgent, bool enabled,
+		     bool last_resort)
+{
+	if (!enabled)
+		return MIGRATE_DEFER_IGNORE;
+	if (urgent && last_resort && policies[mover].yields)
+		return MIGRATE_DEFER_OVERRIDE;
+	return MIGRATE_DEFER_LEAVE;
+}
+
+/*
+ * Which mover that merely optimises, if any, stands behind a migrate_pages()
+ * reason.  All other reasons are those of movers that must succeed.
+ */
+bool migrate_reason_mover(enum migrate_reason reason,
+			  enum migrate_defer_mover *mover)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_MIGRATE_DEFER_MOVERS; i++) {
+		if (policies[i].reason == reason) {
+			*mover = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/**
+ * migrate_defer_heeds - does a mover that is in no hurry heed marks now?
+ * @mover: the mover
+ *
+ * Return: false if marks have been switched off.
+ */
+bool migrate_defer_heeds(enum migrate_defer_mover mover)
+{
+	return migrate_defer_decide(mover, false, READ_ONCE(enabled_on), true) ==
+	       MIGRATE_DEFER_LEAVE;
+}
+
+/**
+ * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
+ * @reason: why the folio is migrated
+ *
+ * Return: TTU_HONOR_NOMIGRATE for a mover that merely optimises, else 0.
+ */
+enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
+{
+	enum migrate_defer_mover mover;
+
+	if (!migrate_reason_mover(reason, &mover) || !migrate_defer_heeds(mover))
+		return 0;
+	return TTU_HONOR_NOMIGRATE;
+}
+
+/**
+ * __migrate_defer_reason - the reason to give to migrate_pages()
+ * @reason: of a mover that merely optimises
+ *
+ * Return: for one whose next step would be the OOM killer: @reason, or
+ * MR_LAST_RESORT if marks give way to it, so that migrate_pages() agrees with
+ * what was decided about each folio.
+ */
+enum migrate_reason __migrate_defer_reason(enum migrate_reason reason)
+{
+	enum migrate_defer_mover mover;
+
+	if (migrate_reason_mover(reason, &mover) &&
+	    migrate_defer_decide(mover, true, READ_ONCE(enabled_on),
+				 READ_ONCE(last_resort_on)) == MIGRATE_DEFER_OVERRIDE)
+		return MR_LAST_RESORT;
+	return reason;
+}
+
+/*
+ * What becomes of marked pages, here and now: counted and traced.  True if they
+ * are to be left alone.
+ */
+bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
+			 unsigned long pfn, unsigned int order)
+{
+	BUILD_BUG_ON(NOMIGRATE_SKIP_AGING - NOMIGRATE_SKIP_COMPACTION + 1 !=
+		     NR_MIGRATE_DEFER_MOVERS);
+
+	switch (migrate_defer_decide(mover, urgent, READ_ONCE(enabled_on),
+				     READ_ONCE(last_resort_on))) {
+	case MIGRATE_DEFER_LEAVE:
+		count_vm_event(NOMIGRATE_SKIP_COMPACTION + mover);
+		trace_skip(mover, pfn, order);
+		return true;
+	case MIGRATE_DEFER_OVERRIDE:
+		count_vm_events(NOMIGRATE_OVERRIDE, 1 << order);
+		trace_override(mover, pfn, order);
+		return false;
+	case MIGRATE_DEFER_IGNORE:
+		break;
+	}
+	return false;
+}
+
+bool __vma_migrate_deferred(enum migrate_defer_mover mover)
+{
+	return migrate_defer_leave(mover, false, -1UL, 0);
+}
+
+void __vma_fork_copied(struct folio *folio)
+{
+	migrate_defer_leave(MIGRATE_DEFER_FORK, false, folio_pfn(folio),
+			    folio_order(folio));
+}
+
+/* Whose memory it is, as far as the kernel keeps track of it. */
+pid_t mm_owner_pid(struct mm_struct *mm)
+{
+	pid_t pid = 0;
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	if (owner)
+		pid = task_tgid_nr(owner);
+	rcu_read_unlock();
+#endif
+	return pid;
+}
+
+/* Sysfs: one switch each. */
+static ssize_t switch_store(bool *which, const char *buf, size_t count)
+{
+	bool on;
+	int ret = kstrtobool(buf, &on);
+
+	if (ret)
+		return ret;
+	WRITE_ONCE(*which, on);
+	return count;
+}
+
+#define MIGRATE_DEFER_SWITCH(_name)					\
+static ssize_t _name##_show(struct kobject *kobj,			\
+			    struct kobj_attribute *attr, char *buf)	\
+{									\
+	return sysfs_emit(buf, "%d\n", READ_ONCE(_name##_on));		\
+}									\
+									\
+static ssize_t _name##_store(struct kobject *kobj,			\
+			     struct kobj_attribute *attr,		\
+			     const char *buf, size_t count)		\
+{									\
+	return switch_store(&_name##_on, buf, count);			\
+}									\
+									\
+static struct kobj_attribute _name##_attr = __ATTR_RW(_name)
+
+MIGRATE_DEFER_SWITCH(enabled);
+MIGRATE_DEFER_SWITCH(last_resort);
+
+#ifdef CONFIG_IOMMU_SVA_HINT
+static bool prefault_on __read_mostly = true;
+
+MIGRATE_DEFER_SWITCH(prefault);
+
+/* May the IOMMU SVA path pre-fault? */
+bool migrate_defer_may_prefault(void)
+{
+	return READ_ONCE(prefault_on);
+}
+
+/**
+ * migrate_defer_prefaulted - report a pre-fault
+ * @mm: whose address space
+ * @pasid: what devices know it by
+ * @start: start of what was moved
+ * @looked: base pages that were looked at
+ * @repaired: those that a device would have faulted on
+ * @delay: microseconds since the first of it was unmapped
+ */
+void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
+			      unsigned long start, unsigned long looked,
+			      unsigned long repaired, u64 delay)
+{
+	count_vm_events(NOMIGRATE_PREFAULT, repaired);
+	trace_prefault(mm_owner_pid(mm), pasid, start, looked, repaired, delay);
+}
+#endif
+
+static struct attribute *migrate_defer_attrs[] = {
+	&enabled_attr.attr,
+	&last_resort_attr.attr,
+#ifdef CONFIG_IOMMU_SVA_HINT
+	&prefault_attr.attr,
+#endif
+	NULL,
+};
+
+static const struct attribute_group migrate_defer_attr_group = {
+	.name = "migrate_defer",
+	.attrs = migrate_defer_attrs,
+};
+
+static int __init migrate_defer_init(void)
+{
+	return sysfs_create_group(mm_kobj, &migrate_defer_attr_group);
+}
+subsys_initcall(migrate_defer_init);

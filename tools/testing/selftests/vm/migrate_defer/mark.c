@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * When MADV_NOMIGRATE returns, what was populated is mapped: also where setting the mark itself
+ * has taken a mapping apart.  The same goes for what stays marked after MADV_DOMIGRATE of a part.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "movers_test.h"
+
+#define PUD_SPAN	(1UL << 30)
+
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB	4U
+#endif
+
+static void write_pages(char *addr, size_t len)
+{
+	for (size_t offset = 0; offset < len; offset += page_size())
+		*(volatile char *)(addr + offset) = *(volatile char *)(addr + offset);
+}
+
+/* ---------------------------------------------------------------------- boundary in a huge page */
+
+FIXTURE(boundary)
+{
+	struct ground ground;
+	struct region control;
+	struct region region;
+};
+
+FIXTURE_VARIANT(boundary)
+{
+	enum mem_kind kind;
+	bool clear;		/* MADV_DOMIGRATE of a part, and not MADV_NOMIGRATE */
+	size_t from;		/* the part that is marked in the end */
+	size_t to;
+};
+
+FIXTURE_VARIANT_ADD(boundary, anon_begin)
+{
+	.kind = MEM_ANON, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(boundary, anon_end)
+{
+	.kind = MEM_ANON, .from = 0, .to = FOLIO_2M + FOLIO_2M / 2,
+};
+
+FIXTURE_VARIANT_ADD(boundary, anon_clear_begin)
+{
+	.kind = MEM_ANON, .clear = true, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(boundary, anon_clear_end)
+{
+	.kind = MEM_ANON, .clear = true, .from = 0, .to = FOLIO_2M + FOLIO_2M / 2,
+};
+
+/* The huge entry of a file is not split but dropped. */
+FIXTURE_VARIANT_ADD(boundary, shmem_begin)
+{
+	.kind = MEM_SHMEM, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(boundary, shmem_end)
+{
+	.kind = MEM_SHMEM, .from = 0, .to = FOLIO_2M + FOLIO_2M / 2,
+};
+
+FIXTURE_VARIANT_ADD(boundary, shmem_inside)
+{
+	.kind = MEM_SHMEM, .from = FOLIO_2M / 4, .to = FOLIO_2M / 2,
+};
+
+FIXTURE_VARIANT_ADD(boundary, shmem_clear_begin)
+{
+	.kind = MEM_SHMEM, .clear = true, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(boundary, shmem_clear_end)
+{
+	.kind = MEM_SHMEM, .clear = true, .from = 0, .to = FOLIO_2M + FOLIO_2M / 2,
+};
+
+FIXTURE_SETUP(boundary)
+{
+	struct region *regions[] = { &self->control, &self->region };
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: region_missing(variant->kind, FOLIO_2M);
+	if (why)
+		SKIP(return, "%s", why);
+	for (int i = 0; i < 2; i++) {
+		struct region *r = regions[i];
+
+		ASSERT_EQ(region_map(r, variant->kind, FOLIO_2M, 2 * FOLIO_2M), 0);
+		ASSERT_EQ(region_populate(r, -1), 0);
+		ASSERT_EQ(region_snapshot(r), 0);
+		ASSERT_EQ(huge_mapped(r->addr, r->size), r->size);
+	}
+}
+
+FIXTURE_TEARDOWN_PARENT(boundary)
+{
+	settings_restore();
+}
+
+/* Pages of the marked part are mapped as they were: neither gone nor to be faulted on. */
+TEST_F_TIMEOUT(boundary, marked_part_is_mapped, TIMEOUT)
+{
+	size_t len = variant->to - variant->from;
+	struct region *r = &self->region, *c = &self->control;
+	struct diff diff;
+	struct faults faults;
+
+	/* What any advice that splits the VMA does to the huge entry */
+	ASSERT_EQ(madvise(c->addr + variant->from, len, MADV_DONTFORK), 0);
+	ASSERT_LT(huge_mapped(c->addr, c->size), c->size);
+	diff = region_compare_part(c, variant->from, len);
+	if (variant->kind == MEM_SHMEM && !diff.absent)
+		TH_LOG("INCONCLUSIVE: the split of the VMA has left the huge page mapped");
+	ASSERT_TRUE(variant->kind != MEM_SHMEM || diff.absent);
+
+	if (variant->clear) {
+		ASSERT_EQ(region_mark(r), 0);
+		expect_untouched(_metadata, "marked region", region_compare(r));
+	}
+	ASSERT_EQ(faults_open(&faults), 0);
+	if (!variant->clear) {
+		ASSERT_EQ(madvise(r->addr + variant->from, len, MADV_NOMIGRATE), 0);
+	} else {
+		if (variant->from)
+			ASSERT_EQ(madvise(r->addr, variant->from, MADV_DOMIGRATE), 0);
+		if (variant->to < r->size)
+			ASSERT_EQ(madvise(r->addr + variant->to, r->size - variant->to,
+					  MADV_DOMIGRATE), 0);
+	}
+	ASSERT_EQ(vmflag_bytes(r->addr, r->size, "nm"), len);
+
+	expect_untouched(_metadata, "marked part", region_compare_part(r, variant->from, len));
+	write_pages(r->addr + variant->from, len);
+	EXPECT_EQ(faults_count(&faults, r->addr + variant->from, len), 0);
+	EXPECT_EQ(region_corrupt(r), 0);
+	faults_close(&faults);
+}
+
+/* ------------------------------------------------------------- page tables of several processes */
+
+FIXTURE(shared_table)
+{
+	struct ground ground;
+	char *addr;
+	size_t size;
+};
+
+FIXTURE_SETUP(shared_table)
+{
+	const char *why;
+	char *reserve;
+	int fd;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: region_missing(MEM_HUGETLB, FOLIO_2M);
+	if (!why && access("/proc/kpagecount", R_OK))
+		why = "no CONFIG_PROC_PAGE_MONITOR";
+	if (why)
+		SKIP(return, "%s", why);
+	self->size = 4 * FOLIO_2M;
+	ASSERT_EQ(setting_write("/proc/sys/vm/nr_hugepages", "%lld",
+				file_number("/proc/sys/vm/nr_hugepages") + 8), 0);
+	reserve = mmap(NULL, 2 * PUD_SPAN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	ASSERT_NE(reserve, MAP_FAILED);
+	self->addr = (char *)(((uintptr_t)reserve + PUD_SPAN - 1) & -PUD_SPAN);
+	fd = memfd_create("migrate_defer", MFD_CLOEXEC | MFD_HUGETLB);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, PUD_SPAN), 0);
+	ASSERT_EQ(mmap(self->addr, PUD_SPAN, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0), self->addr);
+	close(fd);
+}
+
+FIXTURE_TEARDOWN_PARENT(shared_table)
+{
+	settings_restore();
+}
+
+struct table {
+	char *addr;
+	size_t size;
+	bool mark;
+};
+
+static int touch_table(void *arg)
+{
+	struct table *table = arg;
+
+	if (table->mark && madvise(table->addr, PUD_SPAN, MADV_NOMIGRATE))
+		return -errno;
+	write_pages(table->addr, table->size);
+	return 0;
+}
+
+/* By how many page tables a page is mapped, whoever uses these. */
+static long long mappings(const void *addr)
+{
+	int fd = open("/proc/kpagecount", O_RDONLY | O_CLOEXEC);
+	uint64_t entry, count;
+
+	if (fd < 0 || pagemap_read(addr, page_size(), &entry) ||
+	    pread(fd, &count, sizeof(count), pagemap_pfn(entry) * sizeof(count)) != sizeof(count)) {
+		perror("# kpagecount");
+		abort();
+	}
+	close(fd);
+	return count;
+}
+
+static size_t absent_pages(pid_t pid, const char *addr, size_t size)
+{
+	size_t pages = size / page_size(), absent = 0;
+	uint64_t *entries = calloc(pages, sizeof(*entries));
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (!entries || fd < 0 ||
+	    pread(fd, entries, pages * sizeof(*entries), (uintptr_t)addr / page_size() * 8) !=
+	    pages * sizeof(*entries)) {
+		perror("# pagemap");
+		abort();
+	}
+	for (size_t i = 0; i < pages; i++)
+		absent += !(entries[i] & PM_PRESENT);
+	close(fd);
+	free(entries);
+	return absent;
+}
+
+/*
+ * A page table that several processes share for a hugetlb file goes from all but one when a page
+ * of it is moved.  A mark ends the sharing, and what was populated stays mapped, in both.
+ */
+TEST_F_TIMEOUT(shared_table, mark_ends_sharing, TIMEOUT)
+{
+	struct table table = { .addr = self->addr, .size = self->size };
+	struct faults faults;
+	struct peer peer;
+
+	memset(self->addr, 1, self->size);
+	ASSERT_EQ(peer_start(&peer, touch_table, &table), 0);
+	if (mappings(self->addr) != 1)
+		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
+	ASSERT_EQ(mappings(self->addr), 1);
+
+	ASSERT_EQ(faults_open(&faults), 0);
+	ASSERT_EQ(madvise(self->addr, PUD_SPAN, MADV_NOMIGRATE), 0);
+	EXPECT_EQ(absent_pages(getpid(), self->addr, self->size), 0);
+	EXPECT_EQ(absent_pages(peer.pid, self->addr, self->size), 0);
+	EXPECT_EQ(mappings(self->addr), 2);
+	write_pages(self->addr, self->size);
+	EXPECT_EQ(faults_count(&faults, self->addr, self->size), 0);
+	faults_close(&faults);
+	peer_stop(&peer);
+}
+
+/* A mark on a part, whose boundary the shared table has to be given up for anyway. */
+TEST_F_TIMEOUT(shared_table, mark_of_part_ends_sharing, TIMEOUT)
+{
+	struct table table = { .addr = self->addr, .size = self->size };
+	size_t half = self->size / 2;
+	struct faults faults;
+	struct peer peer;
+
+	memset(self->addr, 1, self->size);
+	ASSERT_EQ(peer_start(&peer, touch_table, &table), 0);
+	if (mappings(self->addr) != 1)
+		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
+	ASSERT_EQ(mappings(self->addr), 1);
+
+	ASSERT_EQ(faults_open(&faults), 0);
+	ASSERT_EQ(madvise(self->addr + half, half, MADV_NOMIGRATE), 0);
+	EXPECT_EQ(absent_pages(getpid(), self->addr + half, half), 0);
+	EXPECT_EQ(absent_pages(peer.pid, self->addr, self->size), 0);
+	write_pages(self->addr + half, half);
+	EXPECT_EQ(faults_count(&faults, self->addr + half, half), 0);
+	faults_close(&faults);
+	peer_stop(&peer);
+}
+
+/* Two who mark the file before they use it don't come to share a page table either. */
+TEST_F_TIMEOUT(shared_table, marked_ones_do_not_share, TIMEOUT)
+{
+	struct table table = { .addr = self->addr, .size = self->size, .mark = false };
+	struct peer unmarked, marked;
+
+	/* Without marks they do. */
+	memset(self->addr, 1, self->size);
+	ASSERT_EQ(peer_start(&unmarked, touch_table, &table), 0);
+	if (mappings(self->addr) != 1)
+		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
+	ASSERT_EQ(mappings(self->addr), 1);
+	peer_stop(&unmarked);
+
+	ASSERT_EQ(madvise(self->addr, PUD_SPAN, MADV_NOMIGRATE), 0);
+	table.mark = true;
+	ASSERT_EQ(peer_start(&marked, touch_table, &table), 0);
+	EXPECT_EQ(mappings(self->addr), 2);
+	peer_stop(&marked);
+}
+
+TEST_HARNESS_MAIN
