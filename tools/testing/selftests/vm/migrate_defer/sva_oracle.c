@@ -889,6 +889,15 @@ FIXTURE_TEARDOWN_PARENT(oracle)
 	settings_restore();
 }
 
+/*
+ * Faults that are no mover's: where memory is not mlocked, reclaim clears accessed bits to see
+ * whether it may take it, and a device may be unable to set them again.
+ */
+static uint64_t by_reclaim(const struct user *user)
+{
+	return user->sort->unlocked ? user->stats.causes[SVA_TESTDEV_OLD] : 0;
+}
+
 /* Nobody who merely optimises is noticed on marked memory. */
 TEST_F_TIMEOUT(oracle, marked_memory_is_left_alone, TIMEOUT)
 {
@@ -958,7 +967,7 @@ TEST_F_TIMEOUT(oracle, marked_memory_is_left_alone, TIMEOUT)
 					       user->sort->name);
 			continue;
 		}
-		EXPECT_EQ(0, user->stats.faults)
+		EXPECT_EQ(by_reclaim(user), user->stats.faults)
 			TH_LOG("marked %s: %s", user->sort->name, sva_describe(&user->stats));
 		EXPECT_EQ(0, user->sample.moved);
 		EXPECT_EQ(0, user->sample.unmapped);
