@@ -21,7 +21,7 @@
 #include "../../kselftest_harness.h"
 #include "movers_test.h"
 
-#define RACE_SECONDS	12
+#define RACE_SECONDS	6
 #define RACES		400
 #define PROOF		5	/* races that each side has to win */
 
