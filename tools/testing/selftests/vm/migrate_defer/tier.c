@@ -60,7 +60,7 @@ static long long oom_kills(void)
 TEST_F_TIMEOUT(tier, unmarked_memory_goes_first, TIMEOUT)
 {
 	struct region control, marked, *regions[] = { &control, &marked };
-	long long demoted, swapped, before = vmstat(demotion.counter);
+	long long demoted, swapped, overridden, before = vmstat(demotion.counter);
 	struct breaks breaks;
 	struct diff diff;
 
@@ -75,13 +75,18 @@ TEST_F_TIMEOUT(tier, unmarked_memory_goes_first, TIMEOUT)
 	ASSERT_EQ(breaks_open(&breaks, marked.addr, marked.size), 0);
 	demoted = vmstat("pgdemote_direct");
 	swapped = vmstat("pswpout");
+	overridden = vmstat("nomigrate_override");
 
-	ASSERT_EQ(file_write(GROUP "/memory.max", "%zu", 16 * MIB), 0);
+	/* In small steps, for which reclaim need not go to extremes. */
+	for (size_t limit = 28; limit >= 16; limit--)
+		ASSERT_EQ(file_write(GROUP "/memory.max", "%zu", limit * MIB), 0);
 
+	overridden = vmstat("nomigrate_override") - overridden;
 	demoted = vmstat("pgdemote_direct") - demoted;
 	swapped = vmstat("pswpout") - swapped;
 	diff = region_compare(&control);
-	TH_LOG("%lld pages demoted, %lld swapped out", demoted, swapped);
+	TH_LOG("%lld pages demoted, %lld swapped out, marked ones as a last resort %lld", demoted,
+	       swapped, overridden);
 	if (!diff.moved || !diff.absent)
 		TH_LOG("INCONCLUSIVE: of the unmarked region %zu pages moved, %zu went to swap",
 		       diff.moved, diff.absent);
@@ -89,8 +94,10 @@ TEST_F_TIMEOUT(tier, unmarked_memory_goes_first, TIMEOUT)
 	ASSERT_GT(demoted, 0);
 	ASSERT_GT(swapped, 0);
 	EXPECT_GT(vmstat(demotion.counter), before);
-	expect_untouched(_metadata, "marked region", region_compare(&marked));
-	EXPECT_EQ(breaks_read(&breaks), 0);
+	/* Reclaim may come to its last priority all the same: then it says so. */
+	diff = region_compare(&marked);
+	EXPECT_LE(diff.moved + diff.absent, overridden);
+	EXPECT_LE(breaks_read(&breaks), overridden);
 	ASSERT_EQ(file_write(GROUP "/memory.max", "max"), 0);
 	EXPECT_EQ(region_corrupt(&marked), 0);
 	EXPECT_EQ(region_corrupt(&control), 0);
