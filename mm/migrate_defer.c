@@ -27,6 +27,10 @@
  *  3. TTU_HONOR_NOMIGRATE: the flag of the very VMA, under the page table lock,
  *     in try_to_migrate_one() and try_to_unmap_one().
  *
+ * Who holds the folio lock already asks question 2 by
+ * folio_locked_migrate_deferred(); who works by file, before it has any folio,
+ * by mapping_migrate_deferred(), which is coarser: for all of a range.
+ *
  * Locking
  *
  * vm_flags change under mmap_lock held for writing.  The setter writes the hint
@@ -37,8 +41,9 @@
  * with the setter: they save work and other VMAs' mappings, question 3 decides.
  *
  * A mark is set: mmap_lock (W) -> page table lock.
- * Question 2:    folio lock (try) -> i_mmap_rwsem or anon_vma->rwsem (R)
- *		  -> page table lock; see the head of mm/rmap.c.
+ * Question 2:    folio lock (try, unless held) -> i_mmap_rwsem or
+ *		  anon_vma->rwsem (R) -> page table lock; see the head of
+ *		  mm/rmap.c.  By file: i_mmap_rwsem (R).
  * The hints:     set under mmap_lock (W), or before the anon_vma is published;
  *		  never cleared before the anon_vma or inode is freed; read
  *		  under RCU.

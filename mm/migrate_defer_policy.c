@@ -2,7 +2,7 @@
 /*
  * MADV_NOMIGRATE: which movers heed a mark, and what people see of it.
  *
- * Whoever moves or unmaps pages either is in the table of movers that merely
+ * Whoever moves or unmaps pages either is in the tables of movers that merely
  * optimise, or does it as if there were no mark.  A hook names its mover, or the
  * migrate_pages() reason that stands for it, and gets the answer from here.
  */
@@ -18,29 +18,31 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/migrate_defer.h>
 
-/* Of a mover that does not come by migrate_pages(). */
-#define NO_REASON	MR_TYPES
-
-/**
- * struct mover_policy - how a mover that merely optimises treats a mark
- * @reason: the migrate_pages() reason that nobody else gives
- * @yields: whether the mark gives way when the next step would be the OOM killer
- */
-struct mover_policy {
-	enum migrate_reason reason;
-	bool yields;
+/* Does the mark give way to the mover when its next step would be the OOM killer? */
+static const bool yields[NR_MIGRATE_DEFER_MOVERS] = {
+	[MIGRATE_DEFER_COMPACTION]	= true,
+	[MIGRATE_DEFER_NUMA_BALANCING]	= false,
+	[MIGRATE_DEFER_KHUGEPAGED]	= false,
+	[MIGRATE_DEFER_KSM]		= false,
+	[MIGRATE_DEFER_DEMOTION]	= true,
+	[MIGRATE_DEFER_DAMON]		= false,
+	[MIGRATE_DEFER_THP_SPLIT]	= false,
+	[MIGRATE_DEFER_FORK]		= false,
+	[MIGRATE_DEFER_AGING]		= false,
 };
 
-static const struct mover_policy policies[NR_MIGRATE_DEFER_MOVERS] = {
-	[MIGRATE_DEFER_COMPACTION]	= { MR_COMPACTION, true },
-	[MIGRATE_DEFER_NUMA_BALANCING]	= { MR_NUMA_MISPLACED },
-	[MIGRATE_DEFER_KHUGEPAGED]	= { NO_REASON },
-	[MIGRATE_DEFER_KSM]		= { NO_REASON },
-	[MIGRATE_DEFER_DEMOTION]	= { MR_DEMOTION, true },
-	[MIGRATE_DEFER_DAMON]		= { MR_DAMON },
-	[MIGRATE_DEFER_THP_SPLIT]	= { NO_REASON },
-	[MIGRATE_DEFER_FORK]		= { NO_REASON },
-	[MIGRATE_DEFER_AGING]		= { NO_REASON },
+/*
+ * The migrate_pages() reasons that only a mover that merely optimises gives; all
+ * others are those of movers that must succeed.  Looked up for every folio that
+ * is migrated, marked or not.
+ */
+#define OPTIMISES(mover)	(MIGRATE_DEFER_##mover + 1)
+
+static const u8 reason_movers[MR_TYPES] = {
+	[MR_COMPACTION]			= OPTIMISES(COMPACTION),
+	[MR_NUMA_MISPLACED]		= OPTIMISES(NUMA_BALANCING),
+	[MR_DEMOTION]			= OPTIMISES(DEMOTION),
+	[MR_DAMON]			= OPTIMISES(DAMON),
 };
 
 /* The switches in sysfs */
@@ -62,27 +64,19 @@ migrate_defer_decide(enum migrate_defer_mover mover, bool urgent, bool enabled,
 {
 	if (!enabled)
 		return MIGRATE_DEFER_IGNORE;
-	if (urgent && last_resort && policies[mover].yields)
+	if (urgent && last_resort && yields[mover])
 		return MIGRATE_DEFER_OVERRIDE;
 	return MIGRATE_DEFER_LEAVE;
 }
 
-/*
- * Which mover that merely optimises, if any, stands behind a migrate_pages()
- * reason.  All other reasons are those of movers that must succeed.
- */
+/* Which mover that merely optimises, if any, stands behind a reason. */
 bool migrate_reason_mover(enum migrate_reason reason,
 			  enum migrate_defer_mover *mover)
 {
-	unsigned int i;
-
-	for (i = 0; i < NR_MIGRATE_DEFER_MOVERS; i++) {
-		if (policies[i].reason == reason) {
-			*mover = i;
-			return true;
-		}
-	}
-	return false;
+	if (!reason_movers[reason])
+		return false;
+	*mover = reason_movers[reason] - 1;
+	return true;
 }
 
 /**

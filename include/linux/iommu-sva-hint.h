@@ -22,6 +22,25 @@ struct iommu_sva_hint_ops {
 		       unsigned long end);
 };
 
+/**
+ * iommu_sva_hint_keep_young - must an accessed-bit walk leave a VMA out?
+ * @vma: the VMA; its mm's mmap_lock, rmap lock or page table lock is held
+ *
+ * IOMMUs of x86 set the accessed bit of the entries that they share with the CPU
+ * by themselves (DMA_FL_PTE_ACCESS in drivers/iommu/intel, IOMMU_PAGE_ACCESS in
+ * drivers/iommu/amd/io_pgtable_v2.c).  Others need not: then a device takes an
+ * I/O page fault on an entry that is not young.  arm-smmu-v3-sva.c does not
+ * switch on what lets an SMMU set it (CTXDESC_CD_0_TCR_HA).
+ *
+ * Return: true if @vma is marked and devices have been bound to its mm.
+ */
+static inline bool iommu_sva_hint_keep_young(const struct vm_area_struct *vma)
+{
+	return !IS_ENABLED(CONFIG_X86) && vma_nomigrate(vma) &&
+	       mm_valid_pasid(vma->vm_mm) &&
+	       vma_migrate_deferred(vma, MIGRATE_DEFER_AGING);
+}
+
 #ifdef CONFIG_IOMMU_SVA_HINT
 
 void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
@@ -47,24 +66,6 @@ static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
 		__iommu_sva_hint_unmapped(vma, addr, addr + size, write);
 }
 
-/**
- * iommu_sva_hint_keep_young - must an accessed-bit walk leave a VMA out?
- * @vma: the VMA; its mm's mmap_lock, rmap lock or page table lock is held
- *
- * x86 has every IOMMU set the accessed bit (VT-d specification, section 3.6.2;
- * AMD IOMMU specification, section 2.2.7), others need not: then a device takes
- * an I/O page fault on an entry that is not young.  arm-smmu-v3-sva.c does not
- * switch on what lets an SMMU set it (CTXDESC_CD_0_TCR_HA).
- *
- * Return: true if @vma is marked and devices have been bound to its mm.
- */
-static inline bool iommu_sva_hint_keep_young(const struct vm_area_struct *vma)
-{
-	return !IS_ENABLED(CONFIG_X86) && vma_nomigrate(vma) &&
-	       mm_valid_pasid(vma->vm_mm) &&
-	       vma_migrate_deferred(vma, MIGRATE_DEFER_AGING);
-}
-
 /* For iommu-sva.c */
 int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm, struct mm_struct *mm);
 void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm);
@@ -77,11 +78,6 @@ static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
 					   unsigned long addr,
 					   unsigned long size, bool write)
 {
-}
-
-static inline bool iommu_sva_hint_keep_young(const struct vm_area_struct *vma)
-{
-	return false;
 }
 
 static inline int iommu_sva_hint_register(struct iommu_sva *handle,

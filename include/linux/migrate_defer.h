@@ -15,8 +15,9 @@
 #include <linux/rmap.h>
 
 /*
- * Movers that merely optimise.  Each has a vmstat counter in the same order and
- * a name in include/trace/events/migrate_defer.h.
+ * Movers that merely optimise.  Each has a row in mm/migrate_defer_policy.c, a
+ * vmstat counter in the same order and a name in
+ * include/trace/events/migrate_defer.h.
  */
 enum migrate_defer_mover {
 	MIGRATE_DEFER_COMPACTION,
@@ -185,6 +186,16 @@ static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
 	return vma_nomigrate(vma) && __vma_migrate_deferred(mover);
 }
 
+/*
+ * vma_migrate_deferred() without counting: of a mover that asks more than once,
+ * or about a page that it may not be interested in.
+ */
+static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
+					enum migrate_defer_mover mover)
+{
+	return vma_nomigrate(vma) && migrate_defer_heeds(mover);
+}
+
 /**
  * vma_fork_copies - must fork() copy exclusive anonymous pages at once?
  * @vma: the parent's VMA, its mm's mmap_lock held for writing
@@ -195,7 +206,7 @@ static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
  */
 static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 {
-	return vma_nomigrate(vma) && migrate_defer_heeds(MIGRATE_DEFER_FORK);
+	return vma_nomigrate_heeded(vma, MIGRATE_DEFER_FORK);
 }
 
 /* fork() has copied @folio, which @vma of the parent maps. */
@@ -339,6 +350,12 @@ static inline bool folio_migrate_refused(struct folio *folio,
 }
 
 static inline bool vma_migrate_deferred(const struct vm_area_struct *vma,
+					enum migrate_defer_mover mover)
+{
+	return false;
+}
+
+static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
 					enum migrate_defer_mover mover)
 {
 	return false;

@@ -262,17 +262,23 @@ FIXTURE(moving)
 
 FIXTURE_VARIANT(moving)
 {
+	enum mem_kind kind;
 	size_t folio;
 };
 
 FIXTURE_VARIANT_ADD(moving, anon_4k)
 {
-	.folio = FOLIO_4K,
+	.kind = MEM_ANON, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(moving, anon_2m)
 {
-	.folio = FOLIO_2M,
+	.kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(moving, hugetlb_2m)
+{
+	.kind = MEM_HUGETLB, .folio = FOLIO_2M,
 };
 
 /* Has the parent's pages go from node to node. */
@@ -297,10 +303,13 @@ FIXTURE_SETUP(moving)
 	const char *why;
 
 	settings_restore();
-	why = missing(&self->ground, &move_pages_syscall, MEM_ANON, variant->folio);
+	why = missing(&self->ground, &move_pages_syscall, variant->kind, variant->folio);
 	if (why)
 		SKIP(return, "%s", why);
-	ASSERT_EQ(region_map(&self->region, MEM_ANON, variant->folio, REGION_SIZE), 0);
+	ASSERT_EQ(region_map(&self->region, variant->kind, variant->folio, REGION_SIZE), 0);
+	/* On either node enough to move to, and to copy to */
+	if (variant->kind == MEM_HUGETLB)
+		ASSERT_EQ(hugetlb_spare(8 * REGION_SIZE), 0);
 	ASSERT_EQ(region_populate(&self->region, self->ground.node), 0);
 	ASSERT_EQ(region_mark(&self->region), 0);
 	self->mover = fork();

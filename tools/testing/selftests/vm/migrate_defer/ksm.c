@@ -6,16 +6,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/swap.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
 #include "movers_test.h"
 
 #define REGION_SIZE	(2 * MIB)
+#define SWITCH		"/sys/kernel/mm/migrate_defer/enabled"
 
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE	67
@@ -364,6 +368,19 @@ TEST_F_TIMEOUT(small, shared_page_is_not_merged, TIMEOUT)
 	peer_stop(&peer);
 }
 
+/* Each page of two regions has its like in the other one only. */
+static void place_pairs(struct __test_metadata *_metadata, struct ground *g,
+			struct region **regions)
+{
+	ASSERT_EQ(ksm.place(g, regions, 2), 0);
+	for (int i = 0; i < 2; i++) {
+		for (size_t page = 0; page < region_pages(regions[i]); page++)
+			*(uint64_t *)(regions[i]->addr + page * page_size()) = 1 + page;
+		ASSERT_EQ(region_snapshot(regions[i]), 0);
+		ASSERT_EQ(mergeable(regions[i]), 0);
+	}
+}
+
 static bool is_remembered(void *arg)
 {
 	return file_number("/sys/kernel/mm/ksm/pages_unshared") >=
@@ -385,14 +402,7 @@ TEST_F_TIMEOUT(small, remembered_page_is_not_merged, TIMEOUT)
 		second = &self->control;
 	}
 	for (int mark = 0; mark <= 1; mark++) {
-		/* Each page has its like in the other region only. */
-		ASSERT_EQ(ksm.place(&self->ground, regions, 2), 0);
-		for (int i = 0; i < 2; i++) {
-			for (size_t page = 0; page < region_pages(regions[i]); page++)
-				*(uint64_t *)(regions[i]->addr + page * page_size()) = 1 + page;
-			ASSERT_EQ(region_snapshot(regions[i]), 0);
-			ASSERT_EQ(mergeable(regions[i]), 0);
-		}
+		place_pairs(_metadata, &self->ground, regions);
 		ASSERT_EQ(ksm_fast(), 0);
 		/* Slow enough for the mark to come between one region and the other */
 		ASSERT_EQ(setting_write("/sys/kernel/mm/ksm/pages_to_scan", "32"), 0);
@@ -416,6 +426,92 @@ TEST_F_TIMEOUT(small, remembered_page_is_not_merged, TIMEOUT)
 		EXPECT_EQ(ksm_pages(first), 0);
 		expect_untouched(_metadata, "marked region", region_compare(first));
 	}
+}
+
+/*
+ * While marks are switched off KSM merges marked pages, too.  It takes that back when they count
+ * again: it does not look after marked pages, and they could not be moved any more.
+ */
+TEST_F_TIMEOUT(small, merged_while_switched_off, TIMEOUT)
+{
+	struct region *control = &self->control, *marked = &self->marked;
+	struct region *regions[] = { control, marked };
+	int other = self->ground.other;
+
+	ASSERT_EQ(ksm.place(&self->ground, regions, 2), 0);
+	ASSERT_EQ(region_mark(marked), 0);
+	ASSERT_EQ(setting_write(SWITCH, "0"), 0);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(mergeable(regions[i]), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	assert_merged(_metadata, marked);
+
+	ASSERT_EQ(setting_write(SWITCH, "1"), 0);
+	for (int i = 0; i < EXTRA_PUSHES; i++)
+		ksm.push(&self->ground, NULL, 0);
+	EXPECT_EQ(ksm_pages(marked), 0);
+	EXPECT_GE(ksm_pages(control), (int)region_pages(control) / 2);
+	EXPECT_EQ(wrong_contents(marked, false), 0);
+	if (other < 0)
+		return;
+	EXPECT_EQ(range_bind(marked->addr, marked->size, other, MPOL_MF_STRICT | MPOL_MF_MOVE), 0);
+	EXPECT_EQ(region_nodes(marked, other), (int)region_pages(marked));
+}
+
+static bool all_merged(void *arg)
+{
+	const struct region *r = arg;
+
+	return ksm_pages(r) == (int)region_pages(r);
+}
+
+/*
+ * A merged page that was on its way to swap when the mark was set comes back as one of the
+ * region's own.
+ */
+TEST_F_TIMEOUT(small, merged_page_comes_back_from_swap, TIMEOUT)
+{
+	struct region *control = &self->control, *marked = &self->marked;
+	struct region *regions[] = { control, marked }, part = *marked;
+	struct iovec held = { .iov_base = part.addr, .iov_len = 64 * page_size() };
+
+	part.size = held.iov_len;
+	if (swapon(SWAP, 0))
+		SKIP(return, "no swap on %s: %s", SWAP, strerror(errno));
+	for (int mark = 0; mark <= 1; mark++) {
+		struct diff diff;
+		int hold[2];
+
+		/* Each page has its like in the other region only... */
+		place_pairs(_metadata, &self->ground, regions);
+		ASSERT_EQ(ksm_fast(), 0);
+		ASSERT_TRUE(poll_until(all_merged, marked, 4 * SECONDS));
+		ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "0"), 0);
+		/* ... which leaves it: MADV_PAGEOUT is for pages that nobody else maps. */
+		write_pages(control);
+		ASSERT_EQ(region_snapshot(&part), 0);
+		/* Reclaim can unmap it, but not free it. */
+		ASSERT_EQ(pipe(hold), 0);
+		ASSERT_GT(fcntl(hold[1], F_SETPIPE_SZ, held.iov_len), 0);
+		ASSERT_EQ(vmsplice(hold[1], &held, 1, 0), (ssize_t)held.iov_len);
+		ASSERT_EQ(madvise(part.addr, part.size, MADV_PAGEOUT), 0);
+		ASSERT_EQ(region_compare(&part).absent, region_pages(&part));
+
+		if (mark)
+			ASSERT_EQ(region_mark(marked), 0);
+		for (size_t page = 0; page < region_pages(&part); page++)
+			EXPECT_EQ(*(uint64_t *)(part.addr + page * page_size()), 1 + page);
+		diff = region_compare(&part);
+		if (!mark && diff.moved)
+			TH_LOG("INCONCLUSIVE: %zu merged pages were not there any more",
+			       diff.moved);
+		ASSERT_EQ(diff.moved, mark ? region_pages(&part) : 0);
+		EXPECT_EQ(diff.absent, 0);
+		close(hold[0]);
+		close(hold[1]);
+		ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
+	}
+	EXPECT_EQ(swapoff(SWAP), 0);
 }
 
 TEST_HARNESS_MAIN

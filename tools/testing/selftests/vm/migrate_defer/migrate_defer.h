@@ -26,6 +26,10 @@
 #endif
 
 #define MIB	(1UL << 20)
+
+/* A swap device that tests may use */
+#define SWAP	"/dev/vdb"
+
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #endif

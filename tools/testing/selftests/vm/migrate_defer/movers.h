@@ -103,6 +103,7 @@ int watch_open(struct watch *w, const char *event);
 int watch_count(const struct watch *w, const char *field, const struct region *r);
 void watch_close(struct watch *w);
 size_t huge_mapped(const void *addr, size_t len);
+int khugepaged_wake(void);
 
 /* KSM, which merges what is MADV_MERGEABLE (movers_ksm.c) */
 extern const struct mover ksm;

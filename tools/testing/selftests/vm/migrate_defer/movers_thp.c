@@ -157,6 +157,16 @@ static int khugepaged_fast(void)
 	       setting_write(KHUGEPAGED "/scan_sleep_millisecs", "10");
 }
 
+/**
+ * khugepaged_wake() - have khugepaged begin a round now, and then wait
+ *
+ * Return: 0 or a negative errno.
+ */
+int khugepaged_wake(void)
+{
+	return setting_write(KHUGEPAGED "/scan_sleep_millisecs", "600000");
+}
+
 /* Small pages, which nobody may make huge yet: there is a snapshot to be taken. */
 static int khugepaged_place(struct ground *g, struct region **regions, int nr)
 {

@@ -187,8 +187,9 @@ FIXTURE_SETUP(race)
 		SKIP(return, "%s", why);
 	ASSERT_EQ(region_map(&self->r, contest->kind, contest->folio, pmd_size()), 0);
 	if (contest->thread) {
-		/* Nothing to populate, but khugepaged is made fast. */
+		/* Nothing to populate, but khugepaged is made fast, and waits for its time. */
 		ASSERT_EQ(khugepaged.place(&self->ground, NULL, 0), 0);
+		ASSERT_EQ(khugepaged_wake(), 0);
 		self->mover = kthread_find(contest->thread);
 		ASSERT_GT(self->mover, 0);
 	} else {
@@ -220,7 +221,9 @@ TEST_F_TIMEOUT(race, mark_holds_at_once, TIMEOUT)
 
 	for (; races < RACES && now() < end; races++) {
 		ASSERT_EQ(contest->offer(&self->ground, r), 0);
-		usleep(delay * (races % 16) / 8);
+		if (contest->thread)
+			ASSERT_EQ(khugepaged_wake(), 0);
+		usleep(delay * (12 + races % 9) / 16);
 		ASSERT_EQ(region_mark(r), 0);
 		if (contest->taken(r)) {
 			late++;

@@ -27,7 +27,6 @@
 #define TIMEOUT		1200
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
 #define FRAGMENT_BYTES	(64 * MIB)
-#define SWAP		"/dev/vdb"
 
 enum protection { NOTHING, LOCKED, RECIPE, NR_PROTECTIONS };
 

@@ -7,9 +7,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -121,6 +124,7 @@ TEST_F_TIMEOUT(collapse, marked_range_is_not_collapsed, TIMEOUT)
 {
 	struct region control, marked, *regions[] = { &control, &marked };
 	struct watch isolated;
+	long long allocated;
 
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(region_map(regions[i], MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
@@ -132,6 +136,11 @@ TEST_F_TIMEOUT(collapse, marked_range_is_not_collapsed, TIMEOUT)
 
 	push(_metadata, &khugepaged, &self->ground, regions, 2, 0);
 
+	/* It does not even get a huge page, only to throw it away. */
+	allocated = vmstat("thp_collapse_alloc");
+	for (int i = 0; i < EXTRA_PUSHES; i++)
+		khugepaged.push(&self->ground, regions, 2);
+	EXPECT_EQ(vmstat("thp_collapse_alloc"), allocated);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
 	EXPECT_GT(watch_count(&isolated, "scan_pfn=", &control), 0);
 	EXPECT_EQ(watch_count(&isolated, "scan_pfn=", &marked), 0);
@@ -336,6 +345,77 @@ TEST_F_TIMEOUT(collapse, page_table_of_huge_page_stays, TIMEOUT)
 	EXPECT_GT(vmstat(khugepaged_file.counter), before);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
 	EXPECT_EQ(region_corrupt(&marked), 0);
+}
+
+/* The same file as program text, of which a huge page is mapped in small parts. */
+static int map_as_text(struct region *r, int node)
+{
+#ifdef __aarch64__
+	static const uint32_t nop = 0xd503201f;
+#else
+	static const unsigned char nop = 0x90;
+#endif
+	int ret = region_map(r, MEM_SHMEM, FOLIO_2M, pmd_size()) ?: region_populate(r, node);
+
+	if (ret)
+		return ret;
+	memcpy(r->addr, &nop, sizeof(nop));
+	if (mmap(r->addr, r->size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, r->fd, 0) ==
+	    MAP_FAILED || madvise(r->addr, r->size, MADV_NOHUGEPAGE))
+		return -errno;
+	region_touch(r);
+	return region_snapshot(r) ?: (madvise(r->addr, r->size, MADV_HUGEPAGE) ? -errno : 0);
+}
+
+/* Probes the first instruction of the region in this process, until it is closed. */
+static int probe_open(const struct region *r)
+{
+	char path[64];
+	struct perf_event_attr attr = {
+		.type = file_number("/sys/bus/event_source/devices/uprobe/type"),
+		.size = sizeof(attr),
+		.config1 = (uintptr_t)path,
+	};
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	return syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/*
+ * When a probe goes, its page is that of the file again, and the kernel takes the chance to empty
+ * the page table, so that the next fault, which is its own, maps the whole huge page: that is not
+ * what anybody has asked for.
+ */
+TEST_F_TIMEOUT(collapse, end_of_probe_is_no_collapse, TIMEOUT)
+{
+	struct region control, marked, *regions[] = { &control, &marked };
+	size_t huge[2];
+
+	if (access("/sys/bus/event_source/devices/uprobe/type", R_OK))
+		SKIP(return, "no CONFIG_UPROBE_EVENTS");
+	if (region_missing(MEM_SHMEM, FOLIO_2M))
+		SKIP(return, "%s", region_missing(MEM_SHMEM, FOLIO_2M));
+	ASSERT_EQ(khugepaged_wake(), 0);
+	for (int i = 0; i < 2; i++) {
+		int probe;
+
+		ASSERT_EQ(map_as_text(regions[i], self->ground.node), 0);
+		ASSERT_EQ(region_large_pages(regions[i]), region_pages(regions[i]));
+		if (i)
+			ASSERT_EQ(region_mark(regions[i]), 0);
+		probe = probe_open(regions[i]);
+		ASSERT_GE(probe, 0);
+		/* A page with a breakpoint instead of the file's */
+		ASSERT_EQ(region_compare(regions[i]).moved, 1);
+		ASSERT_EQ(huge_mapped(regions[i]->addr, regions[i]->size), 0);
+		close(probe);
+		EXPECT_EQ(region_compare(regions[i]).moved, 0);
+		huge[i] = huge_mapped(regions[i]->addr, regions[i]->size);
+	}
+	if (!huge[0])
+		TH_LOG("INCONCLUSIVE: the huge page of the unmarked region is mapped as before");
+	ASSERT_EQ(huge[0], control.size);
+	EXPECT_EQ(huge[1], 0);
 }
 
 static int offer_one(void *arg)
