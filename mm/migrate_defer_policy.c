@@ -18,7 +18,7 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/migrate_defer.h>
 
-/* Does the mark give way to the mover when its next step would be the OOM killer? */
+/* Does the mark give way when the next step would be the OOM killer? */
 static const bool yields[NR_MIGRATE_DEFER_MOVERS] = {
 	[MIGRATE_DEFER_COMPACTION]	= true,
 	[MIGRATE_DEFER_NUMA_BALANCING]	= false,

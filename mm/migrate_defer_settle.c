@@ -427,9 +427,9 @@ static bool settle_fills(const struct vm_area_struct *vma)
  * Undoes what movers had begun in what is marked: waits until pages that are
  * being moved are mapped again, makes entries accessible that NUMA balancing had
  * made inaccessible, and unmerges what KSM has merged for others who share a page
- * (see the head of migrate_defer.c for why no mover begins anew).  The advice itself may have
- * split a huge page at either end, and those of files it has unmapped: they are
- * mapped again.  Ends early if the caller is being killed.
+ * (see the head of migrate_defer.c for why no mover begins anew).  The advice
+ * itself may have split a huge page at either end, and those of files it has
+ * unmapped: they are mapped again.  Ends early if the caller is being killed.
  *
  * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
  * Return: 0, or -ENOMEM if not all could be unmerged.

@@ -245,6 +245,16 @@ static size_t absent_pages(pid_t pid, const char *addr, size_t size)
 	return absent;
 }
 
+/* With a peer, which touches all of it */
+static void share_table(struct __test_metadata *_metadata, struct table *table, struct peer *peer)
+{
+	memset(table->addr, 1, table->size);
+	ASSERT_EQ(peer_start(peer, touch_table, table), 0);
+	if (mappings(table->addr) != 1)
+		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
+	ASSERT_EQ(mappings(table->addr), 1);
+}
+
 /*
  * A page table that several processes share for a hugetlb file goes from all but one when a page
  * of it is moved.  A mark ends the sharing, and what was populated stays mapped, in both.
@@ -255,11 +265,7 @@ TEST_F_TIMEOUT(shared_table, mark_ends_sharing, TIMEOUT)
 	struct faults faults;
 	struct peer peer;
 
-	memset(self->addr, 1, self->size);
-	ASSERT_EQ(peer_start(&peer, touch_table, &table), 0);
-	if (mappings(self->addr) != 1)
-		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
-	ASSERT_EQ(mappings(self->addr), 1);
+	share_table(_metadata, &table, &peer);
 
 	ASSERT_EQ(faults_open(&faults), 0);
 	ASSERT_EQ(madvise(self->addr, PUD_SPAN, MADV_NOMIGRATE), 0);
@@ -280,11 +286,7 @@ TEST_F_TIMEOUT(shared_table, mark_of_part_ends_sharing, TIMEOUT)
 	struct faults faults;
 	struct peer peer;
 
-	memset(self->addr, 1, self->size);
-	ASSERT_EQ(peer_start(&peer, touch_table, &table), 0);
-	if (mappings(self->addr) != 1)
-		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
-	ASSERT_EQ(mappings(self->addr), 1);
+	share_table(_metadata, &table, &peer);
 
 	ASSERT_EQ(faults_open(&faults), 0);
 	ASSERT_EQ(madvise(self->addr + half, half, MADV_NOMIGRATE), 0);
@@ -303,11 +305,7 @@ TEST_F_TIMEOUT(shared_table, marked_ones_do_not_share, TIMEOUT)
 	struct peer unmarked, marked;
 
 	/* Without marks they do. */
-	memset(self->addr, 1, self->size);
-	ASSERT_EQ(peer_start(&unmarked, touch_table, &table), 0);
-	if (mappings(self->addr) != 1)
-		TH_LOG("INCONCLUSIVE: two processes don't share the page table");
-	ASSERT_EQ(mappings(self->addr), 1);
+	share_table(_metadata, &table, &unmarked);
 	peer_stop(&unmarked);
 
 	ASSERT_EQ(madvise(self->addr, PUD_SPAN, MADV_NOMIGRATE), 0);

@@ -372,6 +372,50 @@ void settings_restore(void)
 	}
 }
 
+/* ------------------------------------------------------------------------------ kernel modules */
+
+/**
+ * module_path() - where a module is
+ * @env: environment variable that may say it
+ * @beside: otherwise: its path, seen from the directory of the program, as "make install" puts it
+ *
+ * Return: the path, valid until the next call.
+ */
+const char *module_path(const char *env, const char *beside)
+{
+	static char path[PATH_MAX];
+	ssize_t len;
+
+	if (getenv(env))
+		return getenv(env);
+	len = readlink("/proc/self/exe", path, sizeof(path) - strlen(beside) - 2);
+	if (len < 0)
+		return "";
+	path[len] = 0;
+	sprintf(strrchr(path, '/'), "/%s", beside);
+	return path;
+}
+
+/**
+ * module_load() - load a module
+ * @env: see module_path()
+ * @beside: see module_path()
+ * @args: its parameters
+ *
+ * Return: 0, -EEXIST if it is loaded, or another negative errno.
+ */
+int module_load(const char *env, const char *beside, const char *args)
+{
+	int fd = open(module_path(env, beside), O_RDONLY | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, args, 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
 /* ---------------------------------------------------------------------------------------- time */
 
 /**
@@ -784,6 +828,23 @@ size_t region_large_pages(const struct region *r)
 			found += per;
 	}
 	free(entries);
+	return found;
+}
+
+/**
+ * region_compound_pages() - how much of a region, as of its snapshot, is in large folios
+ * @r: the region
+ *
+ * Return: the number of base pages that belong to compound pages now.
+ */
+size_t region_compound_pages(const struct region *r)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < region_pages(r); i++)
+		if (r->before[i] & PM_PRESENT)
+			found += !!(kpageflags(pagemap_pfn(r->before[i])) &
+				    (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL));
 	return found;
 }
 

@@ -108,6 +108,10 @@ int setting_write(const char *path, const char *fmt, ...) __attribute__((format(
 void setting_on_restore(const char *path, const char *value);
 void settings_restore(void);
 
+/* Kernel modules */
+const char *module_path(const char *env, const char *beside);
+int module_load(const char *env, const char *beside, const char *args);
+
 /* Time */
 double now(void);
 bool poll_until(bool (*condition)(void *arg), void *arg, double seconds);
@@ -124,6 +128,7 @@ int region_unmark(struct region *r);
 void region_touch(const struct region *r);
 size_t region_pages(const struct region *r);
 size_t region_large_pages(const struct region *r);
+size_t region_compound_pages(const struct region *r);
 int region_snapshot(struct region *r);
 struct diff region_compare(const struct region *r);
 struct diff region_compare_part(const struct region *r, size_t offset, size_t len);

@@ -229,13 +229,49 @@ static int lru_drain(int node)
 		-errno : 0;
 }
 
-static int populate_all(struct region **regions, int nr, int node)
+/**
+ * regions_populate() - region_populate() for several
+ * @regions: the regions
+ * @nr: how many
+ * @node: on which NUMA node; -1: wherever
+ *
+ * Return: 0 or a negative errno.
+ */
+int regions_populate(struct region **regions, int nr, int node)
 {
 	int ret = 0;
 
 	for (int i = 0; !ret && i < nr; i++)
 		ret = region_populate(regions[i], node);
 	return ret ?: lru_drain(node);
+}
+
+/**
+ * nodes_fill() - leave little free memory until settings_restore()
+ * @leave: bytes on each node
+ *
+ * What is in the pool of huge pages costs no time to take.
+ *
+ * Return: 0 or a negative errno.
+ */
+int nodes_fill(size_t leave)
+{
+	int ret = 0;
+
+	for (int node = 0; !ret && node < node_count(); node++) {
+		size_t have = node_meminfo(node, "MemFree:");
+		char path[128];
+		long long nr;
+
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages",
+			 node, pmd_size() >> 10);
+		nr = file_number(path);
+		if (nr >= 0 && have > leave)
+			ret = setting_write(path, "%lld",
+					    nr + (long long)((have - leave) / pmd_size()));
+	}
+	return ret;
 }
 
 /* Populate the regions from the page frames that the mover will empty. */
@@ -250,7 +286,7 @@ static int populate_inside(struct ground *g, struct region **regions, int nr)
 		ret = region_drop(regions[i]);
 	}
 	ret = ret ?: prefer_frames(g, g->vacate, g->vacate_end, want);
-	return ret ?: populate_all(regions, nr, g->node);
+	return ret ?: regions_populate(regions, nr, g->node);
 }
 
 static const char *no_other_node(const struct ground *g)
@@ -498,7 +534,7 @@ static int place_low(struct ground *g, struct region **regions, int nr)
 	for (size_t i = 0; i < low; i++)
 		madvise(g->pool + frames[i].index * page_size(), page_size(), MADV_DONTNEED);
 	ret = prefer_frames(g, 0, frames[low].pfn, total / page_size());
-	ret = ret ?: populate_all(regions, nr, g->node);
+	ret = ret ?: regions_populate(regions, nr, g->node);
 	ret = ret ?: make_holes(g, frames + low, pages - low);
 out:
 	free(frames);
@@ -646,7 +682,7 @@ static const char *numa_balancing_missing(struct ground *g)
 
 static int numa_balancing_place(struct ground *g, struct region **regions, int nr)
 {
-	return cpu_pin(g->cpu) ?: populate_all(regions, nr, g->node) ?: numa_scan_fast();
+	return cpu_pin(g->cpu) ?: regions_populate(regions, nr, g->node) ?: numa_scan_fast();
 }
 
 static int numa_balancing_push(struct ground *g, struct region **regions, int nr)
@@ -871,7 +907,7 @@ static const char *two_nodes_missing(struct ground *g)
 static int asked_for_place(struct ground *g, struct region **regions, int nr)
 {
 	g->here = g->node;
-	return populate_all(regions, nr, g->node);
+	return regions_populate(regions, nr, g->node);
 }
 
 static int move_pages_one(const struct region *r, int node)

@@ -112,19 +112,31 @@ int ksm_fast(void);
 int ksm_pages(const struct region *r);
 uint64_t ksm_word(size_t page);
 
-/* Between memory tiers, and DAMON (movers_tier.c) */
+/* Between memory tiers (movers_tier.c) */
 extern const struct mover demotion;
-extern const struct mover damon;
 
-int damon_watch(const char *operations, const char *action, uint64_t start, uint64_t end);
-void damon_unwatch(void);
 const char *slow_node_missing(int *node);
 const char *tier_group(void);
+
+/* DAMON's schemes (movers_damon.c) */
+extern const struct mover damon;
+
+const char *damon_missing(struct ground *g);
+int damon_setup(const char *operations, const char *action);
+int damon_range(uint64_t start, uint64_t end);
+int damon_target(int node);
+int damon_on(void);
+void damon_off(void);
+pid_t damon_pid(void);
+long long damon_stat(const char *name);
+int damon_watch(const char *operations, const char *action, uint64_t start, uint64_t end);
 
 char *poison_address(const struct region *r);
 
 const char *ground_init(struct ground *g);
 void ground_release(struct ground *g);
+int regions_populate(struct region **regions, int nr, int node);
+int nodes_fill(size_t leave);
 int numa_scan_fast(void);
 int numa_scan_stop(void);
 int compact_node(const struct ground *g);

@@ -507,17 +507,6 @@ FIXTURE_TEARDOWN_PARENT(partly_mapped)
 	settings_restore();
 }
 
-static size_t compound_pages(const struct region *r)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < region_pages(r); i++)
-		if (r->before[i] & PM_PRESENT)
-			found += !!(kpageflags(pagemap_pfn(r->before[i])) &
-				    (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL));
-	return found;
-}
-
 /*
  * Compaction splits a large folio that is only partly mapped, and so unmaps it, before it tries
  * to move it: not if it is marked.
@@ -537,7 +526,7 @@ TEST_F_TIMEOUT(partly_mapped, large_folio_is_not_split, TIMEOUT)
 		EXPECT_EQ(region_snapshot(regions[i]), -ENODATA);
 	}
 	ASSERT_EQ(region_mark(&marked), 0);
-	large = compound_pages(&marked);
+	large = region_compound_pages(&marked);
 	ASSERT_EQ(breaks_open(&control_breaks, control.addr, control.size), 0);
 	ASSERT_EQ(breaks_open(&marked_breaks, marked.addr, marked.size), 0);
 
@@ -547,7 +536,7 @@ TEST_F_TIMEOUT(partly_mapped, large_folio_is_not_split, TIMEOUT)
 	EXPECT_GT(breaks_read(&control_breaks), 0);
 	EXPECT_EQ(breaks_read(&marked_breaks), 0);
 	EXPECT_GT(large, 0);
-	EXPECT_EQ(compound_pages(&marked), large);
+	EXPECT_EQ(region_compound_pages(&marked), large);
 	/* What was dropped reads as zeroes. */
 	EXPECT_EQ(region_corrupt(&marked), region_pages(&marked) / 2);
 }

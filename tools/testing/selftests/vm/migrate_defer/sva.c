@@ -25,22 +25,8 @@
 
 /* ---------------------------------------------------------------------------------- the module */
 
-/* Beside the test, as "make install" puts it, or SVA_TESTDEV */
-static const char *module_path(void)
-{
-	static char path[PATH_MAX];
-	const char *env = getenv("SVA_TESTDEV");
-	ssize_t len;
-
-	if (env)
-		return env;
-	len = readlink("/proc/self/exe", path, sizeof(path) - 64);
-	if (len < 0)
-		return "";
-	path[len] = 0;
-	sprintf(strrchr(path, '/'), "/%s/%s.ko", MODULE, MODULE);
-	return path;
-}
+/* Or the environment variable SVA_TESTDEV says where it is. */
+#define BESIDE	MODULE "/" MODULE ".ko"
 
 /**
  * sva_load() - load the module
@@ -49,14 +35,7 @@ static const char *module_path(void)
  */
 int sva_load(void)
 {
-	int fd = open(module_path(), O_RDONLY | O_CLOEXEC);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
+	return module_load("SVA_TESTDEV", BESIDE, "");
 }
 
 /**
@@ -73,8 +52,8 @@ static const char *no_device(int ret)
 {
 	static char reason[PATH_MAX + 128];
 
-	snprintf(reason, sizeof(reason), "no SVA test device: %s: %s", module_path(),
-		 strerror(-ret));
+	snprintf(reason, sizeof(reason), "no SVA test device: %s: %s",
+		 module_path("SVA_TESTDEV", BESIDE), strerror(-ret));
 	return reason;
 }
 

@@ -87,7 +87,7 @@ static const struct ager page_idle = {
 
 /* ---------------------------------------------------------------------------------------- DAMON */
 
-static const char *damon_missing(void)
+static const char *damon_sysfs_missing(void)
 {
 	return access("/sys/kernel/mm/damon/admin", F_OK) ? "no CONFIG_DAMON_SYSFS" : NULL;
 }
@@ -123,13 +123,13 @@ static int damon_push(struct region **regions)
 }
 
 static const struct ager damon_vaddr = {
-	.missing = damon_missing, .start = damon_vaddr_start, .push = damon_push,
-	.stop = damon_unwatch,
+	.missing = damon_sysfs_missing, .start = damon_vaddr_start, .push = damon_push,
+	.stop = damon_off,
 };
 
 static const struct ager damon_paddr = {
-	.missing = damon_missing, .start = damon_paddr_start, .push = damon_push,
-	.stop = damon_unwatch,
+	.missing = damon_sysfs_missing, .start = damon_paddr_start, .push = damon_push,
+	.stop = damon_off,
 };
 
 /* -------------------------------------------------------------------------------- multi-gen LRU */

@@ -47,9 +47,6 @@
 #define KHUGEPAGED	THP "/khugepaged"
 #define OVERRIDE	"nomigrate_override"
 #define KSM		"/sys/kernel/mm/ksm"
-#define KDAMONDS	"/sys/kernel/mm/damon/admin/kdamonds"
-#define CONTEXT		KDAMONDS "/0/contexts/0"
-#define SCHEME		CONTEXT "/schemes/0"
 
 /* ------------------------------------------------------------------------- what may be moved */
 
@@ -291,42 +288,16 @@ static long long ksm_count(void)
 	return shared->merged;
 }
 
-static const char *damon_missing(struct ground *g)
-{
-	if (access(KDAMONDS "/nr_kdamonds", W_OK))
-		return "no CONFIG_DAMON_SYSFS";
-	return g->other < 0 ? "no other NUMA node" : NULL;
-}
-
 static int damon_begin(void)
 {
-	/* Cold or not, whatever is there */
-	static const char * const settings[][2] = {
-		{ KDAMONDS "/0/contexts/nr_contexts", "1" },
-		{ CONTEXT "/operations", "paddr" },
-		{ CONTEXT "/monitoring_attrs/intervals/sample_us", "1000" },
-		{ CONTEXT "/monitoring_attrs/intervals/aggr_us", "20000" },
-		{ CONTEXT "/targets/nr_targets", "1" },
-		{ CONTEXT "/targets/0/regions/nr_regions", "1" },
-		{ CONTEXT "/schemes/nr_schemes", "1" },
-		{ SCHEME "/action", "migrate_cold" },
-		{ SCHEME "/access_pattern/sz/max", "18446744073709551615" },
-		{ SCHEME "/access_pattern/nr_accesses/max", "4294967295" },
-		{ SCHEME "/access_pattern/age/max", "4294967295" },
-	};
-	int ret = setting_write(KDAMONDS "/nr_kdamonds", "1");
-
-	for (size_t i = 0; !ret && i < ARRAY_SIZE(settings); i++)
-		ret = file_write(settings[i][0], "%s", settings[i][1]);
-	return ret;
+	return damon_setup("paddr", "migrate_cold");
 }
 
 /* Whether the scheme was applied to what it found first, and then some. */
 static bool damon_tried(void *arg)
 {
 	(void)arg;
-	file_write(KDAMONDS "/0/state", "update_schemes_stats");
-	return file_number(SCHEME "/stats/nr_tried") > 4;
+	return damon_stat("nr_tried") > 4;
 }
 
 /* One region after the other to the other node, wherever it is. */
@@ -337,21 +308,15 @@ static void damon_work(const struct ground *g)
 		const struct hull *hull = &shared->hull[i];
 		int to = hull->node == g->node ? g->other : g->node;
 
-		if (!hull->end ||
-		    file_write(CONTEXT "/targets/0/regions/0/start", "%llu",
-			       (unsigned long long)hull->start) ||
-		    file_write(CONTEXT "/targets/0/regions/0/end", "%llu",
-			       (unsigned long long)hull->end) ||
-		    file_write(SCHEME "/target_nid", "%d", to) ||
-		    file_write(KDAMONDS "/0/state", "on")) {
+		if (!hull->end || damon_range(hull->start, hull->end) || damon_target(to) ||
+		    damon_on()) {
 			usleep(1000);
 			continue;
 		}
-		setpriority(PRIO_PROCESS, file_number(KDAMONDS "/0/pid"), HURRY);
+		setpriority(PRIO_PROCESS, damon_pid(), HURRY);
 		poll_until(damon_tried, NULL, 1);
-		shared->damon_pages +=
-			file_number(SCHEME "/stats/sz_applied") / (long long)page_size();
-		file_write(KDAMONDS "/0/state", "off");
+		shared->damon_pages += damon_stat("sz_applied") / (long long)page_size();
+		damon_off();
 	}
 }
 
@@ -630,27 +595,6 @@ FIXTURE_VARIANT_ADD(oracle, hw_ad) { .hw_ad = true };
 FIXTURE_VARIANT_ADD(oracle, no_hw_ad) { .hw_ad = false };
 #endif
 
-/* Have little memory left: what is in the pool of huge pages costs no time to take. */
-static int nodes_fill(void)
-{
-	int ret = 0;
-
-	for (int node = 0; !ret && node < node_count(); node++) {
-		size_t have = node_meminfo(node, "MemFree:");
-		char path[128];
-		long long nr;
-
-		snprintf(path, sizeof(path),
-			 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages",
-			 node, pmd_size() >> 10);
-		nr = file_number(path);
-		if (nr >= 0 && have > FREE_BYTES)
-			ret = setting_write(path, "%lld",
-					    nr + (long long)((have - FREE_BYTES) / pmd_size()));
-	}
-	return ret;
-}
-
 static pid_t worker_start(const struct force *force, const struct ground *g)
 {
 	pid_t pid = fork();
@@ -839,7 +783,7 @@ FIXTURE_SETUP(oracle)
 		SKIP(return, "%s", why);
 
 	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, HURRY));
-	ASSERT_OK(nodes_fill());
+	ASSERT_OK(nodes_fill(FREE_BYTES));
 	for (size_t i = 0; i < NR_FORCES; i++) {
 		if (wanted && !has_word(wanted, forces[i].name))
 			continue;
@@ -885,7 +829,7 @@ FIXTURE_TEARDOWN_PARENT(oracle)
 	thread_nice("khugepaged", 19);
 	thread_nice("ksmd", 5);
 	/* DAMON's settings can't be put back while it runs. */
-	file_write(KDAMONDS "/0/state", "off");
+	damon_off();
 	settings_restore();
 }
 

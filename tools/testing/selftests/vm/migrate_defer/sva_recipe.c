@@ -53,28 +53,6 @@ FIXTURE(recipe) {
 	pid_t pressure;
 };
 
-/* Have little memory left: what is in the pool of huge pages costs no time to take. */
-static int nodes_fill(struct ground *g)
-{
-	int ret = 0;
-
-	for (int node = 0; !ret && node < node_count(); node++) {
-		size_t have = node_meminfo(node, "MemFree:");
-		char path[128];
-		long long nr;
-
-		snprintf(path, sizeof(path),
-			 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages",
-			 node, pmd_size() >> 10);
-		nr = file_number(path);
-		if (nr >= 0 && have > FREE_BYTES)
-			ret = setting_write(path, "%lld",
-					    nr + (long long)((have - FREE_BYTES) / pmd_size()));
-	}
-	(void)g;
-	return ret;
-}
-
 /* Scattered free pages, and everybody told to get together. */
 static void fragment_and_compact(void)
 {
@@ -145,7 +123,7 @@ FIXTURE_SETUP(recipe)
 		SKIP(return, "%s", why);
 	if (swapon(SWAP, 0))
 		SKIP(return, "no swap on %s: %s", SWAP, strerror(errno));
-	ASSERT_OK(nodes_fill(&self->ground));
+	ASSERT_OK(nodes_fill(FREE_BYTES));
 	/* Before there is anything that fork() would write-protect */
 	self->fragmenter = start(fragment_and_compact);
 	self->pressure = start(press);

@@ -57,18 +57,6 @@ static struct diff compare_in(pid_t pid, const struct region *r)
 	return diff;
 }
 
-/* How many pages of a region, as of its snapshot, belong to large folios. */
-static size_t compound_pages(const struct region *r)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < region_pages(r); i++)
-		if (r->before[i] & PM_PRESENT)
-			found += !!(kpageflags(pagemap_pfn(r->before[i])) &
-				    (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL));
-	return found;
-}
-
 /* Until the mover has taken most pages of the control away, or the time is up. */
 static struct diff push_until_absent(const struct mover *mover, struct ground *g,
 				     const struct region *control)
@@ -484,6 +472,32 @@ TEST_F_TIMEOUT(collapse, mark_during_collapse_of_file, TIMEOUT)
 	EXPECT_EQ(moved, 0);
 }
 
+/* What mlock() has brought in is mapped again by the mark, if khugepaged was there before it. */
+TEST_F_TIMEOUT(collapse, mark_maps_locked_pages_again, TIMEOUT)
+{
+	struct region r, *regions[] = { &r };
+	struct peer peer;
+	struct diff diff;
+
+	if (region_missing(MEM_SHMEM, FOLIO_2M))
+		SKIP(return, "%s", region_missing(MEM_SHMEM, FOLIO_2M));
+	ASSERT_EQ(region_map(&r, MEM_SHMEM, FOLIO_4K, pmd_size()), 0);
+	ASSERT_EQ(khugepaged_file.place(&self->ground, regions, 1), 0);
+	ASSERT_EQ(mlock(r.addr, r.size), 0);
+	ASSERT_EQ(region_snapshot(&r), 0);
+	ASSERT_EQ(peer_start(&peer, offer_one, &r), 0);
+	diff = push_until_absent(&khugepaged_file, &self->ground, &r);
+	if (2 * diff.absent < diff.pages)
+		TH_LOG("INCONCLUSIVE: only %zu of %zu pages were taken away", diff.absent,
+		       diff.pages);
+	ASSERT_GE(2 * diff.absent, diff.pages);
+
+	ASSERT_EQ(region_mark(&r), 0);
+	EXPECT_EQ(region_compare(&r).absent, 0);
+	EXPECT_EQ(region_corrupt(&r), 0);
+	peer_stop(&peer);
+}
+
 /* ---------------------------------------------------------------------------- splits, anonymous */
 
 FIXTURE(split)
@@ -542,7 +556,7 @@ static int mark_in_peer(void *arg)
 static bool nothing_large(void *arg)
 {
 	file_write("/proc/sys/vm/drop_caches", "2");
-	return !compound_pages(arg);
+	return !region_compound_pages(arg);
 }
 
 /* A shrinker that splits the control's huge pages leaves the marked ones whole and mapped. */
@@ -564,7 +578,7 @@ TEST_F_TIMEOUT(split, marked_huge_pages_stay_whole, TIMEOUT)
 	/* Not all of a partly mapped page is present. */
 	for (int i = 0; i < 2; i++)
 		region_snapshot(regions[i]);
-	large = compound_pages(&marked);
+	large = region_compound_pages(&marked);
 	huge = huge_mapped(marked.addr, marked.size);
 	ASSERT_GT(large, 0);
 	ASSERT_EQ(breaks_open(&control_breaks, control.addr, control.size), 0);
@@ -572,11 +586,11 @@ TEST_F_TIMEOUT(split, marked_huge_pages_stay_whole, TIMEOUT)
 
 	do
 		mover->push(&self->ground, regions, 2);
-	while (compound_pages(&control) && now() < deadline);
-	if (compound_pages(&control))
+	while (region_compound_pages(&control) && now() < deadline);
+	if (region_compound_pages(&control))
 		TH_LOG("INCONCLUSIVE: %s left %zu pages of the control huge", mover->name,
-		       compound_pages(&control));
-	ASSERT_EQ(compound_pages(&control), 0);
+		       region_compound_pages(&control));
+	ASSERT_EQ(region_compound_pages(&control), 0);
 	/* Only where it was mapped in small parts is the event to be seen. */
 	if (!huge)
 		ASSERT_GT(breaks_read(&control_breaks), 0);
@@ -584,7 +598,7 @@ TEST_F_TIMEOUT(split, marked_huge_pages_stay_whole, TIMEOUT)
 		mover->push(&self->ground, regions, 2);
 
 	EXPECT_GT(vmstat(mover->counter), before);
-	EXPECT_EQ(compound_pages(&marked), large);
+	EXPECT_EQ(region_compound_pages(&marked), large);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
 	if (variant->peer_marks)
 		expect_untouched(_metadata, "marked region in the peer",
@@ -684,7 +698,7 @@ TEST_F_TIMEOUT(unused, marked_huge_page_stays_whole, TIMEOUT)
 		ASSERT_NE(kpageflags(pagemap_pfn(regions[i]->before[last]) + last - 1) &
 			  KPF_COMPOUND_TAIL, 0);
 	}
-	large = compound_pages(&marked);
+	large = region_compound_pages(&marked);
 	ASSERT_EQ(variant->peer_marks ? peer_start(&peer, touch_and_mark, regions) :
 		  region_mark(&marked), 0);
 	expect_untouched(_metadata, "marked region, to begin with", region_compare(&marked));
@@ -700,7 +714,7 @@ TEST_F_TIMEOUT(unused, marked_huge_page_stays_whole, TIMEOUT)
 		mover->push(&self->ground, regions, 2);
 
 	EXPECT_GT(vmstat(mover->counter), before);
-	EXPECT_EQ(compound_pages(&marked), large);
+	EXPECT_EQ(region_compound_pages(&marked), large);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
 	if (variant->peer_marks)
 		expect_untouched(_metadata, "marked region in the peer",
@@ -730,7 +744,7 @@ FIXTURE_SETUP(advice)
 
 FIXTURE_TEARDOWN_PARENT(advice)
 {
-	damon_unwatch();
+	damon_off();
 	settings_restore();
 }
 
@@ -765,7 +779,7 @@ TEST_F_TIMEOUT(advice, of_damon_is_not_taken, TIMEOUT)
 	ASSERT_EQ(damon_watch("fvaddr", "nohugepage", start, end), 0);
 	if (!poll_until(advised, &control, 2 * SECONDS))
 		TH_LOG("INCONCLUSIVE: no advice about the unmarked region");
-	damon_unwatch();
+	damon_off();
 
 	ASSERT_TRUE(advised(&control));
 	EXPECT_EQ(vmflag_bytes(marked.addr, marked.size, "nh"), 0);

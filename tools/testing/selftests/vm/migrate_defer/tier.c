@@ -105,7 +105,7 @@ TEST_F_TIMEOUT(tier, unmarked_memory_goes_first, TIMEOUT)
 /* With nothing but marked memory the limit is met all the same, and nobody is killed. */
 TEST_F_TIMEOUT(tier, marked_memory_goes_before_oom, TIMEOUT)
 {
-	long long before = vmstat("nomigrate_override"), kills = oom_kills(), demoted;
+	long long before = vmstat("nomigrate_override"), kills = oom_kills();
 	struct region marked, *regions[] = { &marked };
 	struct watch override;
 	struct diff diff;
@@ -115,16 +115,14 @@ TEST_F_TIMEOUT(tier, marked_memory_goes_before_oom, TIMEOUT)
 	ASSERT_EQ(region_mark(&marked), 0);
 	ASSERT_EQ(region_snapshot(&marked), 0);
 	EXPECT_EQ(watch_open(&override, OVERRIDE), 0);
-	demoted = vmstat("pgdemote_direct");
 
 	/* Returns when the limit is met, or after somebody was killed: that would be this one. */
 	ASSERT_EQ(file_write(GROUP "/memory.max", "%zu", 16 * MIB), 0);
 	EXPECT_LE(file_number(GROUP "/memory.current"), 16 * MIB);
 	diff = region_compare(&marked);
 	TH_LOG("of %zu pages %zu moved, %zu went to swap", diff.pages, diff.moved, diff.absent);
-	EXPECT_GT(diff.moved + diff.absent, 0);
 	/* Not straight to swap */
-	EXPECT_GT(vmstat("pgdemote_direct"), demoted);
+	EXPECT_GT(diff.moved, 0);
 	EXPECT_EQ(oom_kills(), kills);
 	EXPECT_GT(vmstat("nomigrate_override"), before);
 	EXPECT_GT(watch_count(&override, NULL, NULL), 0);
