@@ -31,17 +31,24 @@ FIXTURE(race)
 
 FIXTURE_VARIANT(race)
 {
+	const struct mover *mover;
 	size_t folio;
 };
 
 FIXTURE_VARIANT_ADD(race, numa_balancing_shmem_4k)
 {
-	.folio = 4096,
+	.mover = &numa_balancing, .folio = 4096,
 };
 
 FIXTURE_VARIANT_ADD(race, numa_balancing_shmem_2m)
 {
-	.folio = 2 * MIB,
+	.mover = &numa_balancing, .folio = 2 * MIB,
+};
+
+/* Many pages are on their way at once, for as long as it takes to copy them all. */
+FIXTURE_VARIANT_ADD(race, damon_shmem_4k)
+{
+	.mover = &damon, .folio = 4096,
 };
 
 /* Uses the region now here, now there, so that NUMA balancing has it follow. */
@@ -58,22 +65,56 @@ static void wander(struct ground *g, struct region *r)
 	}
 }
 
+static bool damon_tried(void *arg)
+{
+	(void)arg;
+	return damon_stat("nr_tried") > 0;
+}
+
+/* Has DAMON move the region from node to node, whenever it may. */
+static void damon_wander(struct ground *g, struct region *r)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (damon_setup("paddr", "migrate_cold"))
+		_exit(1);
+	for (int to = g->other;; to = to == g->node ? g->other : g->node) {
+		uint64_t start = UINT64_MAX, end = 0;
+
+		region_touch(r);
+		if (pagemap_read(r->addr, r->size, r->before))
+			_exit(1);
+		for (size_t i = 0; i < region_pages(r); i++) {
+			uint64_t at = pagemap_pfn(r->before[i]) * page_size();
+
+			start = at && at < start ? at : start;
+			end = at + page_size() > end ? at + page_size() : end;
+		}
+		if (damon_range(start, end) || damon_target(to) || damon_on())
+			_exit(1);
+		poll_until(damon_tried, NULL, 1);
+		damon_off();
+	}
+}
+
 FIXTURE_SETUP(race)
 {
 	const char *why;
 
 	settings_restore();
-	why = ground_init(&self->ground) ?: numa_balancing.missing(&self->ground) ?:
+	why = ground_init(&self->ground) ?: variant->mover->missing(&self->ground) ?:
 	      region_missing(MEM_SHMEM, variant->folio);
 	if (why)
 		SKIP(return, "%s", why);
 	ASSERT_EQ(region_map(&self->region, MEM_SHMEM, variant->folio, REGION_SIZE), 0);
 	ASSERT_EQ(region_populate(&self->region, -1), 0);
-	ASSERT_EQ(numa_scan_fast(), 0);
+	if (variant->mover == &numa_balancing)
+		ASSERT_EQ(numa_scan_fast(), 0);
 	self->mover = fork();
 	ASSERT_GE(self->mover, 0);
-	if (!self->mover)
+	if (!self->mover && variant->mover == &numa_balancing)
 		wander(&self->ground, &self->region);
+	else if (!self->mover)
+		damon_wander(&self->ground, &self->region);
 	/* What this process itself maps is not scanned: the mover comes from the other side. */
 	ASSERT_EQ(mprotect(self->region.addr, self->region.size, PROT_READ), 0);
 }
@@ -84,6 +125,7 @@ FIXTURE_TEARDOWN(race)
 		kill(self->mover, SIGKILL);
 		waitpid(self->mover, NULL, 0);
 	}
+	damon_off();
 }
 
 /*
