@@ -110,9 +110,11 @@ enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
  * __migrate_defer_reason - the reason to give to migrate_pages()
  * @reason: of a mover that merely optimises
  *
- * Return: for one whose next step would be the OOM killer: @reason, or
- * MR_LAST_RESORT if marks give way to it, so that migrate_pages() agrees with
- * what was decided about each folio.
+ * For one whose next step would be the OOM killer: if marks give way to it then
+ * migrate_pages() is to agree with what was decided about each folio.  Demotion
+ * has a reason of its own because it accounts isolated pages by itself.
+ *
+ * Return: @reason, or one of the MR_LAST_RESORT ones.
  */
 enum migrate_reason __migrate_defer_reason(enum migrate_reason reason)
 {
@@ -121,7 +123,8 @@ enum migrate_reason __migrate_defer_reason(enum migrate_reason reason)
 	if (migrate_reason_mover(reason, &mover) &&
 	    migrate_defer_decide(mover, true, READ_ONCE(enabled_on),
 				 READ_ONCE(last_resort_on)) == MIGRATE_DEFER_OVERRIDE)
-		return MR_LAST_RESORT;
+		return reason == MR_DEMOTION ? MR_LAST_RESORT_DEMOTION :
+					       MR_LAST_RESORT;
 	return reason;
 }
 

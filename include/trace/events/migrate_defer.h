@@ -31,6 +31,7 @@ TRACE_DEFINE_ENUM(MR_LONGTERM_PIN);
 TRACE_DEFINE_ENUM(MR_DEMOTION);
 TRACE_DEFINE_ENUM(MR_DAMON);
 TRACE_DEFINE_ENUM(MR_LAST_RESORT);
+TRACE_DEFINE_ENUM(MR_LAST_RESORT_DEMOTION);
 
 /* The names that the counters nomigrate_skip_<mover> in /proc/vmstat carry. */
 #define show_migrate_defer_mover(mover)					\
@@ -58,7 +59,8 @@ TRACE_DEFINE_ENUM(MR_LAST_RESORT);
 		{ MR_LONGTERM_PIN,	"longterm_pin" },		\
 		{ MR_DEMOTION,		"demotion" },			\
 		{ MR_DAMON,		"damon" },			\
-		{ MR_LAST_RESORT,	"last_resort" })
+		{ MR_LAST_RESORT,	"last_resort" },		\
+		{ MR_LAST_RESORT_DEMOTION, "last_resort_demotion" })
 
 TRACE_EVENT(mark,
 

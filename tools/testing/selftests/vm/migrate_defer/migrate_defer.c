@@ -260,6 +260,32 @@ long long vmstat(const char *name)
 	return -1;
 }
 
+/**
+ * vmstat_in_order() - see that no counter of pages has become negative
+ *
+ * They are shown as 0 then, but writing to stat_refresh has the kernel complain in its log.
+ *
+ * Return: true if all are in order; otherwise the complaints have been printed.
+ */
+bool vmstat_in_order(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	bool good = fd >= 0 && lseek(fd, 0, SEEK_END) >= 0 &&
+		    !file_write("/proc/sys/vm/stat_refresh", "1");
+	char record[1024];
+	ssize_t len;
+
+	while (fd >= 0 && (len = read(fd, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (!strstr(record, "vmstat_refresh: "))
+			continue;
+		printf("# %s", strchr(record, ';') + 1);
+		good = false;
+	}
+	close(fd);
+	return good;
+}
+
 /* ------------------------------------------------------------------------------------ settings */
 
 #define MAX_SETTINGS	64

@@ -102,6 +102,7 @@ int file_read(const char *path, char *buf, size_t len);
 int file_write(const char *path, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 long long file_number(const char *path);
 long long vmstat(const char *name);
+bool vmstat_in_order(void);
 
 /* Settings, put back by settings_restore() or at the latest when the program ends */
 int setting_write(const char *path, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
