@@ -332,6 +332,7 @@ FIXTURE_SETUP(small)
 FIXTURE_TEARDOWN_PARENT(small)
 {
 	settings_restore();
+	swapoff(SWAP);
 }
 
 static bool has_moved(void *arg)
@@ -511,7 +512,6 @@ TEST_F_TIMEOUT(small, merged_page_comes_back_from_swap, TIMEOUT)
 		close(hold[1]);
 		ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
 	}
-	EXPECT_EQ(swapoff(SWAP), 0);
 }
 
 TEST_HARNESS_MAIN

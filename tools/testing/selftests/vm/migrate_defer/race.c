@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -119,13 +118,16 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(mprotect(self->region.addr, self->region.size, PROT_READ), 0);
 }
 
-FIXTURE_TEARDOWN(race)
+/* After the test has gone, and so that nothing of it stays behind, even if it was killed */
+FIXTURE_TEARDOWN_PARENT(race)
 {
 	if (self->mover > 0) {
 		kill(self->mover, SIGKILL);
-		waitpid(self->mover, NULL, 0);
+		for (int i = 0; i < 100 && !kill(self->mover, 0); i++)
+			usleep(10000);
 	}
 	damon_off();
+	settings_restore();
 }
 
 /*

@@ -96,7 +96,11 @@ TEST_F_TIMEOUT(tier, unmarked_memory_goes_first, TIMEOUT)
 	/* Reclaim may come to its last priority all the same: then it says so. */
 	diff = region_compare(&marked);
 	EXPECT_LE(diff.moved + diff.absent, overridden);
-	EXPECT_LE(breaks_read(&breaks), overridden);
+	if (overridden)
+		TH_LOG("INCONCLUSIVE if most of %zu marked pages were wanted", diff.pages);
+	ASSERT_LT(2 * overridden, diff.pages);
+	if (!overridden)
+		EXPECT_EQ(breaks_read(&breaks), 0);
 	ASSERT_EQ(file_write(GROUP "/memory.max", "max"), 0);
 	/* Who isolates pages counts them, and who puts them back does so once. */
 	EXPECT_TRUE(vmstat_in_order());
