@@ -170,8 +170,9 @@ TEST_F_TIMEOUT(race, marked_at_once, 120)
 		usleep(epoch % 8 * 1000);
 		region_touch(r);
 	}
-	TH_LOG("%d epochs: %zu pages moved between %d of them; of the marked, %zu moved, %zu were away",
-	       epoch, moved_between, active, moved_marked, away);
+	TH_LOG("%d epochs: %zu pages moved between %d of them",
+	       epoch, moved_between, active);
+	TH_LOG("of the marked, %zu moved, %zu were away", moved_marked, away);
 	if (active < CONCLUSIVE)
 		TH_LOG("INCONCLUSIVE: the mover hardly moved anything");
 	EXPECT_GE(active, CONCLUSIVE);
