@@ -213,7 +213,7 @@ static bool migrate_defer_scan_knows(const struct migrate_defer_scan *scan,
 }
 
 bool __folio_migrate_deferred(struct folio *folio,
-			      enum migrate_defer_mover mover,
+			      enum migrate_defer_mover mover, bool urgent,
 			      struct migrate_defer_scan *scan)
 {
 	bool deferred;
@@ -227,7 +227,7 @@ bool __folio_migrate_deferred(struct folio *folio,
 		folio_unlock(folio);
 	}
 
-	return deferred && migrate_defer_leave(mover, false, folio_pfn(folio),
+	return deferred && migrate_defer_leave(mover, urgent, folio_pfn(folio),
 					       folio_order(folio));
 }
 
@@ -262,7 +262,7 @@ bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason)
 	enum migrate_defer_mover mover;
 
 	return migrate_reason_mover(reason, &mover) &&
-	       __folio_migrate_deferred(folio, mover, NULL);
+	       __folio_migrate_deferred(folio, mover, false, NULL);
 }
 
 struct forced_walk {
@@ -326,42 +326,6 @@ void migrate_defer_enable(void)
 {
 	if (!migrate_defer_active())
 		static_branch_enable(&migrate_defer_key);
-}
-
-/**
- * migrate_defer_may_mark - check a whole range before any of it is marked
- * @mm: whose range
- * @start: its start, page aligned
- * @end: its end, page aligned
- *
- * Holes are left to the caller.  Mappings without struct pages, and those that
- * mix them with others, have nothing to migrate.  A hugetlb VMA can only be
- * split between huge pages.
- *
- * Context: mmap_lock of @mm held for writing.
- * Return: 0, or -EINVAL where the range has a mapping that cannot be marked.
- */
-int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
-			   unsigned long end)
-{
-	VMA_ITERATOR(vmi, mm, start);
-	struct vm_area_struct *vma;
-
-	mmap_assert_write_locked(mm);
-
-	for_each_vma_range(vmi, vma, end) {
-		if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
-			return -EINVAL;
-		if (is_vm_hugetlb_page(vma)) {
-			unsigned long from = max(start, vma->vm_start);
-			unsigned long to = min(end, vma->vm_end);
-
-			if ((from | to) & ~huge_page_mask(hstate_vma(vma)))
-				return -EINVAL;
-		}
-	}
-
-	return 0;
 }
 
 /**
@@ -438,6 +402,14 @@ int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
 {
 	if (migrate_defer_settle(mm, start, end, set))
 		result = -EAGAIN;
-	trace_mark(start, end, set, result);
+	trace_mark(mm_owner_pid(mm), start, end, set, result);
 	return result;
+}
+
+/* Nothing was marked, for the reason that is also returned. */
+int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int error)
+{
+	trace_mark(mm_owner_pid(mm), start, end, set, error);
+	return error;
 }

@@ -20,6 +20,7 @@ bool migrate_reason_mover(enum migrate_reason reason,
 			  enum migrate_defer_mover *mover);
 bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
 			 unsigned long pfn, unsigned int order);
+unsigned long migrate_defer_marked_pages(void);
 pid_t mm_owner_pid(struct mm_struct *mm);
 
 #endif /* _MM_MIGRATE_DEFER_H */

@@ -184,11 +184,10 @@ pid_t mm_owner_pid(struct mm_struct *mm)
 /* Sysfs: one switch each. */
 static ssize_t switch_store(bool *which, const char *buf, size_t count)
 {
-	bool on;
-	int ret = kstrtobool(buf, &on);
+	u8 on;
 
-	if (ret)
-		return ret;
+	if (kstrtou8(buf, 10, &on) || on > 1)
+		return -EINVAL;
 	WRITE_ONCE(*which, on);
 	return count;
 }
@@ -241,9 +240,19 @@ void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
 }
 #endif
 
+static ssize_t marked_kb_show(struct kobject *kobj, struct kobj_attribute *attr,
+			      char *buf)
+{
+	return sysfs_emit(buf, "%lu\n",
+			  migrate_defer_marked_pages() << (PAGE_SHIFT - 10));
+}
+
+static struct kobj_attribute marked_kb_attr = __ATTR_RO(marked_kb);
+
 static struct attribute *migrate_defer_attrs[] = {
 	&enabled_attr.attr,
 	&last_resort_attr.attr,
+	&marked_kb_attr.attr,
 #ifdef CONFIG_IOMMU_SVA_HINT
 	&prefault_attr.attr,
 #endif

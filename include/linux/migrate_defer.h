@@ -80,7 +80,7 @@ DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
 
 bool __folio_maybe_nomigrate(const struct folio *folio);
 bool __folio_migrate_deferred(struct folio *folio,
-			      enum migrate_defer_mover mover,
+			      enum migrate_defer_mover mover, bool urgent,
 			      struct migrate_defer_scan *scan);
 bool __folio_migrate_refused(struct folio *folio, enum migrate_reason reason);
 bool __folio_locked_migrate_deferred(struct folio *folio,
@@ -97,12 +97,17 @@ enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
 void migrate_defer_enable(void);
 int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
-			   unsigned long end);
+			   unsigned long end, bool set);
+bool nomigrate_future_ok(struct mm_struct *mm, vm_flags_t vm_flags,
+			 unsigned long npages);
+void __mm_account_nomigrate(struct mm_struct *mm, long npages);
 int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 			  unsigned long end);
 void migrate_defer_hint(struct vm_area_struct *vma);
 int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
 			 unsigned long end, bool set, int result);
+int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int error);
 int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 			 unsigned long end, bool set);
 
@@ -142,6 +147,8 @@ static inline bool folio_maybe_nomigrate(const struct folio *folio)
  * folio_migrate_deferred - must an optimising mover leave this folio alone?
  * @folio: the folio, referenced but not locked
  * @mover: who asks; counted and traced where the answer is yes
+ * @urgent: whether the mover's next step would be the OOM killer, to which some
+ *	    marks give way: then that is counted and traced
  * @scan: the caller's memory of the last answer, or NULL
  *
  * A folio that somebody else has locked gets no for an answer: the mover goes
@@ -152,10 +159,11 @@ static inline bool folio_maybe_nomigrate(const struct folio *folio)
  */
 static inline bool folio_migrate_deferred(struct folio *folio,
 					  enum migrate_defer_mover mover,
+					  bool urgent,
 					  struct migrate_defer_scan *scan)
 {
 	return folio_maybe_nomigrate(folio) &&
-	       __folio_migrate_deferred(folio, mover, scan);
+	       __folio_migrate_deferred(folio, mover, urgent, scan);
 }
 
 /**
@@ -306,6 +314,32 @@ static inline void folio_migrate_forced(struct folio *folio,
 		__folio_migrate_forced(folio, reason, result);
 }
 
+static inline void mm_init_nomigrate(struct mm_struct *mm)
+{
+	mm->nomigrate_vm = 0;
+}
+
+/**
+ * mm_account_nomigrate - a VMA comes, grows, goes or changes its flags
+ * @mm: the address space
+ * @vm_flags: of the VMA; nothing happens unless it is marked
+ * @npages: pages that are marked more; negative: less
+ *
+ * Context: mmap_lock of @mm held for writing.
+ */
+static inline void mm_account_nomigrate(struct mm_struct *mm,
+					vm_flags_t vm_flags, long npages)
+{
+	if ((vm_flags & VM_NOMIGRATE) && npages)
+		__mm_account_nomigrate(mm, npages);
+}
+
+/* All VMAs have gone. */
+static inline void mm_check_nomigrate(struct mm_struct *mm)
+{
+	VM_WARN_ON_ONCE(mm->nomigrate_vm);
+}
+
 /* A new anon_vma, not yet published: its folios will be those of @vma. */
 static inline void anon_vma_inherit_nomigrate(struct anon_vma *anon_vma,
 					      const struct vm_area_struct *vma)
@@ -338,6 +372,7 @@ static inline bool folio_maybe_nomigrate(const struct folio *folio)
 
 static inline bool folio_migrate_deferred(struct folio *folio,
 					  enum migrate_defer_mover mover,
+					  bool urgent,
 					  struct migrate_defer_scan *scan)
 {
 	return false;
@@ -433,9 +468,29 @@ static inline void migrate_defer_enable(void)
 }
 
 static inline int migrate_defer_may_mark(struct mm_struct *mm,
-					 unsigned long start, unsigned long end)
+					 unsigned long start, unsigned long end,
+					 bool set)
 {
 	return -EINVAL;
+}
+
+static inline bool nomigrate_future_ok(struct mm_struct *mm,
+				       vm_flags_t vm_flags, unsigned long npages)
+{
+	return true;
+}
+
+static inline void mm_init_nomigrate(struct mm_struct *mm)
+{
+}
+
+static inline void mm_account_nomigrate(struct mm_struct *mm,
+					vm_flags_t vm_flags, long npages)
+{
+}
+
+static inline void mm_check_nomigrate(struct mm_struct *mm)
+{
 }
 
 static inline int migrate_defer_unmerge(struct mm_struct *mm,
@@ -453,6 +508,13 @@ static inline int migrate_defer_marked(struct mm_struct *mm,
 				       bool set, int result)
 {
 	return result;
+}
+
+static inline int migrate_defer_refused(struct mm_struct *mm,
+					unsigned long start, unsigned long end,
+					bool set, int error)
+{
+	return error;
 }
 
 #endif /* CONFIG_MIGRATE_DEFER */

@@ -64,11 +64,13 @@ TRACE_DEFINE_ENUM(MR_LAST_RESORT_DEMOTION);
 
 TRACE_EVENT(mark,
 
-	TP_PROTO(unsigned long start, unsigned long end, bool set, int result),
+	TP_PROTO(pid_t pid, unsigned long start, unsigned long end, bool set,
+		 int result),
 
-	TP_ARGS(start, end, set, result),
+	TP_ARGS(pid, start, end, set, result),
 
 	TP_STRUCT__entry(
+		__field(pid_t,		pid)
 		__field(unsigned long,	start)
 		__field(unsigned long,	end)
 		__field(bool,		set)
@@ -76,14 +78,15 @@ TRACE_EVENT(mark,
 	),
 
 	TP_fast_assign(
+		__entry->pid	= pid;
 		__entry->start	= start;
 		__entry->end	= end;
 		__entry->set	= set;
 		__entry->result	= result;
 	),
 
-	TP_printk("start=0x%lx end=0x%lx advice=%s result=%d",
-		  __entry->start, __entry->end,
+	TP_printk("pid=%d start=0x%lx end=0x%lx advice=%s result=%d",
+		  __entry->pid, __entry->start, __entry->end,
 		  __print_symbolic(__entry->set, { 0, "domigrate" },
 				   { 1, "nomigrate" }),
 		  __entry->result)

@@ -995,6 +995,26 @@ int region_nodes(const struct region *r, int node)
 /* -------------------------------------------------------------------- page frames and mappings */
 
 /**
+ * marked_kb() - how much of its memory a process has marked, as the kernel counts it
+ * @pid: the process; 0: this one
+ *
+ * Return: in KiB, or a negative errno.
+ */
+long long marked_kb(pid_t pid)
+{
+	char path[64] = "/proc/self/status", buf[8192], *line;
+	int ret;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	ret = file_read(path, buf, sizeof(buf));
+	if (ret < 0)
+		return ret;
+	line = strstr(buf, "\nVmNoMig:");
+	return line ? strtoll(line + strlen("\nVmNoMig:"), NULL, 10) : -ENOENT;
+}
+
+/**
  * pagemap_read() - read the pagemap entries of a range of this process
  * @addr: start
  * @len: length in bytes

@@ -27,6 +27,9 @@
 
 #define MIB	(1UL << 20)
 
+/* System-wide, in KiB: how much memory is marked */
+#define MARKED_KB	"/sys/kernel/mm/migrate_defer/marked_kb"
+
 /* A swap device that tests may use */
 #define SWAP	"/dev/vdb"
 
@@ -140,6 +143,7 @@ int region_nodes(const struct region *r, int node);
 int pagemap_read(const void *addr, size_t len, uint64_t *entries);
 uint64_t pagemap_pfn(uint64_t entry);
 uint64_t kpageflags(uint64_t pfn);
+long long marked_kb(pid_t pid);
 size_t vmflag_bytes(const void *start, size_t len, const char *flag);
 int vma_count(const void *start, size_t len);
 int vma_describe(const void *start, size_t len, char *buf, size_t buflen);

@@ -541,6 +541,68 @@ TEST_F_TIMEOUT(partly_mapped, large_folio_is_not_split, TIMEOUT)
 	EXPECT_EQ(region_corrupt(&marked), region_pages(&marked) / 2);
 }
 
+/* --------------------------------------------------------------------------- marks switched off */
+
+FIXTURE(switched)
+{
+	struct ground ground;
+};
+
+FIXTURE_VARIANT(switched)
+{
+	const struct mover *mover;
+};
+
+FIXTURE_VARIANT_ADD(switched, compact_memory) { .mover = &compact_memory };
+
+FIXTURE_VARIANT_ADD(switched, numa_balancing) { .mover = &numa_balancing };
+
+FIXTURE_VARIANT_ADD(switched, damon) { .mover = &damon };
+
+FIXTURE_SETUP(switched)
+{
+	const char *why;
+
+	settings_restore();
+	why = missing(&self->ground, variant->mover, MEM_ANON, FOLIO_4K);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(switched)
+{
+	settings_restore();
+}
+
+/* The administrator has the last word, and it holds at once. */
+TEST_F_TIMEOUT(switched, off_and_on, TIMEOUT)
+{
+	static const char path[] = "/sys/kernel/mm/migrate_defer/enabled";
+	struct region control, marked, *regions[] = { &control, &marked };
+	const struct mover *mover = variant->mover;
+	long long before;
+	struct diff diff;
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(region_mark(&marked), 0);
+	ASSERT_EQ(setting_write(path, "0"), 0);
+	place(_metadata, mover, &self->ground, regions, 2);
+	ASSERT_EQ(region_snapshot(&marked), 0);
+	before = vmstat(mover->counter);
+	diff = push_until_moved(mover, &self->ground, regions, 2, &marked, SECONDS);
+	assert_conclusive(_metadata, mover, "the marked region, with marks switched off", diff);
+	EXPECT_EQ(vmstat(mover->counter), before);
+	EXPECT_EQ(vmflag_bytes(marked.addr, marked.size, "nm"), marked.size);
+
+	ASSERT_EQ(setting_write(path, "1"), 0);
+	place(_metadata, mover, &self->ground, regions, 2);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_snapshot(regions[i]), 0);
+	push(_metadata, mover, &self->ground, regions, 2, TRIES - 1);
+	expect_untouched(_metadata, "marked region", region_compare(&marked));
+}
+
 /* --------------------------------------------------------------------------- the NUMA scanner */
 
 FIXTURE(numa_scan)

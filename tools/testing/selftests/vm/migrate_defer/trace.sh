@@ -52,10 +52,11 @@ check "the report has names for all values" \
 
 start=$(said start)
 end=$(said end)
+mark="trace_workload.* mark: +pid=$(said pid) start=0x$start end=0x$end"
 check "mark: names the range and the advice" \
-	has "trace_workload.* mark: +start=0x$start end=0x$end advice=nomigrate result=0\$"
+	has "$mark advice=nomigrate result=0\$"
 check "mark: names the advice that takes it back" \
-	has "trace_workload.* mark: +start=0x$start end=0x$end advice=domigrate result=0\$"
+	has "$mark advice=domigrate result=0\$"
 check "mark: shows a call that failed" \
 	has "trace_workload.* mark: .* advice=nomigrate result=-12\$"
 check "skip: compaction, and the page frame of a marked page" \

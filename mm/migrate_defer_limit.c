@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * MADV_NOMIGRATE: who may mark what, and how much of it.
+ *
+ * What an address space has marked is counted in pages of its VMAs, populated or
+ * not, in mm->nomigrate_vm, and may not pass RLIMIT_MEMLOCK without CAP_IPC_LOCK.
+ * The count is its own: what is under mlock() does not use it up.
+ *
+ * It changes where vm_flags do, and where VMAs come, grow and go: those are the
+ * places of vm_stat_account(), munmap() and exit_mmap().  Splitting and merging
+ * change nothing.  mm->nomigrate_vm and the flags change together under mmap_lock
+ * held for writing.
+ */
+
+#include <linux/atomic.h>
+#include <linux/capability.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/migrate_defer.h>
+#include <linux/mm.h>
+#include <linux/mount.h>
+#include <linux/sched/signal.h>
+
+#include "migrate_defer.h"
+
+/* Of all address spaces */
+static atomic_long_t marked_pages = ATOMIC_LONG_INIT(0);
+
+void __mm_account_nomigrate(struct mm_struct *mm, long npages)
+{
+	VM_WARN_ON_ONCE(npages < 0 && mm->nomigrate_vm < -npages);
+	WRITE_ONCE(mm->nomigrate_vm, mm->nomigrate_vm + npages);
+	atomic_long_add(npages, &marked_pages);
+}
+
+/* Pages of marked VMAs in the system. */
+unsigned long migrate_defer_marked_pages(void)
+{
+	return atomic_long_read(&marked_pages);
+}
+
+/**
+ * nomigrate_future_ok - may so much more be marked?
+ * @mm: the address space
+ * @vm_flags: of the VMA that comes or grows
+ * @npages: pages by which it does
+ *
+ * The limit and the capability are those of the caller, as for mlock().
+ *
+ * Context: mmap_lock of @mm held.
+ * Return: true if @vm_flags have no mark, or the caller may.
+ */
+bool nomigrate_future_ok(struct mm_struct *mm, vm_flags_t vm_flags,
+			 unsigned long npages)
+{
+	if (!(vm_flags & VM_NOMIGRATE) ||
+	    mm->nomigrate_vm + npages <= rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT)
+		return true;
+	return capable(CAP_IPC_LOCK);
+}
+
+/*
+ * A mark holds up everybody's page cache of the file: the same right as for
+ * MADV_PAGEOUT, see can_do_file_pageout().  No path leads to a file of SysV shared
+ * memory or a memfd, and its mode means nothing: how it was opened does.
+ */
+static bool may_mark_file(struct file *file)
+{
+	if (file_owner_or_capable(file))
+		return true;
+	if (file->f_path.mnt->mnt_flags & MNT_INTERNAL)
+		return file->f_mode & FMODE_WRITE;
+	return file_permission(file, MAY_WRITE) == 0;
+}
+
+/**
+ * migrate_defer_may_mark - check a whole range before any of it changes
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ * @set: true for MADV_NOMIGRATE, which takes rights
+ *
+ * Holes are left to the caller.  Mappings without struct pages, and those that
+ * mix them with others, have nothing to migrate.  A hugetlb VMA can only be
+ * split between huge pages.
+ *
+ * Context: mmap_lock of @mm held for writing.
+ * Return: 0, or
+ *   -EINVAL where the range has a mapping that cannot be marked;
+ *   -EACCES where the caller neither owns nor may write a mapped file;
+ *   -ENOMEM if the marked part of @mm would pass RLIMIT_MEMLOCK.
+ */
+int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			   unsigned long end, bool set)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+	unsigned long npages = 0;
+
+	mmap_assert_write_locked(mm);
+
+	for_each_vma_range(vmi, vma, end) {
+		unsigned long from = max(start, vma->vm_start);
+		unsigned long to = min(end, vma->vm_end);
+
+		if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
+			return -EINVAL;
+		if (is_vm_hugetlb_page(vma) &&
+		    ((from | to) & ~huge_page_mask(hstate_vma(vma))))
+			return -EINVAL;
+		if (!set)
+			continue;
+		if (vma->vm_file && !may_mark_file(vma->vm_file))
+			return -EACCES;
+		if (!(vma->vm_flags & VM_NOMIGRATE))
+			npages += (to - from) >> PAGE_SHIFT;
+	}
+
+	return set && !nomigrate_future_ok(mm, VM_NOMIGRATE, npages) ?
+	       -ENOMEM : 0;
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The count of marked memory is exact, whatever becomes of the VMAs: random calls on an arena,
+ * and after each of them the count is what a model of the arena says.
+ *
+ * BUDGET_OPERATIONS=n: how many; BUDGET_SEED=n: which.  On a kernel with CONFIG_DEBUG_VM the end of
+ * each process compares its count with its VMAs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "migrate_defer.h"
+
+#define PAGES		256		/* of the arena */
+#define TIMEOUT		600
+
+static char *arena;
+static int shared;			/* memfd as long as the arena */
+static char model[PAGES];		/* of each page: */
+#define MAPPED	1
+#define MARKED	2
+
+static uint64_t state;
+
+/* xorshift64*, of which the same seed makes the same again */
+static uint32_t random_below(uint32_t below)
+{
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (state * 0x2545f4914f6cdd1dULL >> 32) % below;
+}
+
+static char *page_at(size_t page)
+{
+	return arena + page * page_size();
+}
+
+static int model_marked(void)
+{
+	int marked = 0;
+
+	for (size_t i = 0; i < PAGES; i++)
+		marked += !!(model[i] & MARKED);
+	return marked;
+}
+
+/* What begins at @page in one VMA, at most @want pages; the model's idea of it */
+static size_t same(size_t page, size_t want)
+{
+	size_t len = 1;
+
+	while (len < want && page + len < PAGES && model[page + len] == model[page])
+		len++;
+	return len;
+}
+
+static bool all(size_t page, size_t len, char value)
+{
+	for (size_t i = 0; i < len; i++)
+		if (model[page + i] != value)
+			return false;
+	return true;
+}
+
+static const char *op_map(size_t page, size_t len)
+{
+	static const int kinds[] = {
+		MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED,
+	};
+	int flags = kinds[random_below(ARRAY_SIZE(kinds))] | MAP_FIXED;
+
+	if (mmap(page_at(page), len * page_size(), PROT_READ | PROT_WRITE, flags,
+		 flags & MAP_ANONYMOUS ? -1 : shared,
+		 flags & MAP_ANONYMOUS ? 0 : page * page_size()) == MAP_FAILED)
+		return "mmap()";
+	memset(model + page, MAPPED, len);
+	return NULL;
+}
+
+static const char *op_unmap(size_t page, size_t len)
+{
+	if (munmap(page_at(page), len * page_size()))
+		return "munmap()";
+	memset(model + page, 0, len);
+	return NULL;
+}
+
+static const char *op_advise(size_t page, size_t len)
+{
+	bool mark = random_below(3);
+	bool hole = false;
+	int ret = madvise(page_at(page), len * page_size(),
+			  mark ? MADV_NOMIGRATE : MADV_DOMIGRATE) ? errno : 0;
+
+	for (size_t i = page; i < page + len; i++) {
+		if (!(model[i] & MAPPED))
+			hole = true;
+		else
+			model[i] = MAPPED | (mark ? MARKED : 0);
+	}
+	return ret == (hole ? ENOMEM : 0) ? NULL : "madvise()";
+}
+
+static const char *op_protect(size_t page, size_t len)
+{
+	/* A hole makes it fail, after it has done a part. */
+	mprotect(page_at(page), len * page_size(),
+		 random_below(2) ? PROT_READ : PROT_READ | PROT_WRITE);
+	return NULL;
+}
+
+static const char *op_touch(size_t page, size_t len)
+{
+	/* Fails at a hole, and where a mapping has grown beyond the end of the file. */
+	madvise(page_at(page), len * page_size(), MADV_POPULATE_READ);
+	return NULL;
+}
+
+/* Shrinks, grows in place, moves, is moved over, and is left empty where it was. */
+static const char *op_remap(size_t page, size_t len)
+{
+	size_t to = random_below(PAGES), new_len = 1 + random_below(len + 4), tail;
+	char was = model[page];
+	int flags = 0;
+	char *ret;
+
+	if (!(was & MAPPED))
+		return NULL;
+	len = same(page, len);
+	if (random_below(2)) {
+		new_len = new_len < PAGES - to ? new_len : PAGES - to;
+		/* Not onto itself */
+		if (to < page + len && page < to + new_len)
+			return NULL;
+		flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+		if (new_len == len && random_below(2))
+			flags |= MREMAP_DONTUNMAP;
+	}
+	ret = mremap(page_at(page), len * page_size(), new_len * page_size(), flags,
+		     page_at(to));
+	if (ret == MAP_FAILED) {
+		/* It may be two VMAs, the next page may be taken, or the place was made free. */
+		if (errno != EFAULT && errno != ENOMEM && errno != EINVAL)
+			return "mremap()";
+		return "";
+	}
+	if (flags & MREMAP_FIXED) {
+		if (!(flags & MREMAP_DONTUNMAP))
+			memset(model + page, 0, len);
+		memset(model + to, was, new_len);
+		return NULL;
+	}
+	if (new_len < len) {
+		memset(model + page + new_len, 0, len - new_len);
+	} else if (new_len > len) {
+		tail = page + len;
+		/* It may have grown beyond the arena. */
+		if (tail + new_len - len > PAGES) {
+			munmap(page_at(PAGES), (tail + new_len - len - PAGES) * page_size());
+			new_len = PAGES - page;
+		}
+		memset(model + tail, was, new_len - len);
+	}
+	return NULL;
+}
+
+/* A child has no marks, and its end does no harm to ours. */
+static const char *op_fork(size_t page, size_t len)
+{
+	int status;
+	pid_t pid;
+
+	if (random_below(8))
+		return NULL;
+	pid = fork();
+	if (!pid) {
+		if (marked_kb(0))
+			_exit(1);
+		madvise(page_at(page), len * page_size(), MADV_NOMIGRATE);
+		/* One that ends with marks, one that ends without memory of its own */
+		if (random_below(2))
+			_exit(0);
+		execl("/bin/true", "true", NULL);
+		_exit(2);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		return "a child";
+	return NULL;
+}
+
+/* Not to be copied: the child's sizes are told without it. */
+static const char *op_dontfork(size_t page, size_t len)
+{
+	madvise(page_at(page), len * page_size(), random_below(2) ? MADV_DONTFORK : MADV_DOFORK);
+	return NULL;
+}
+
+static const char *op_lock(size_t page, size_t len)
+{
+	if (random_below(2))
+		mlock(page_at(page), len * page_size());
+	else
+		munlock(page_at(page), len * page_size());
+	return NULL;
+}
+
+/* After a failure that may have done a part: what smaps says, which the count has to agree with */
+static int model_read(void)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long from = 0, to = 0, a, b;
+	char line[512];
+
+	if (!smaps)
+		return -errno;
+	memset(model, 0, sizeof(model));
+	while (fgets(line, sizeof(line), smaps)) {
+		bool flags = !strncmp(line, "VmFlags:", 8);
+
+		if (!flags) {
+			if (sscanf(line, "%lx-%lx ", &a, &b) != 2)
+				continue;
+			from = a;
+			to = b;
+		}
+		for (size_t i = 0; i < PAGES; i++)
+			if ((unsigned long)page_at(i) >= from && (unsigned long)page_at(i) < to)
+				model[i] = MAPPED | (flags && strstr(line, " nm") ? MARKED : 0);
+	}
+	fclose(smaps);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	const char *(*run)(size_t page, size_t len);
+	unsigned int weight;
+} operations[] = {
+	{ "mmap", op_map, 6 }, { "munmap", op_unmap, 3 }, { "madvise", op_advise, 8 },
+	{ "mprotect", op_protect, 2 }, { "touch", op_touch, 2 }, { "mremap", op_remap, 6 },
+	{ "fork", op_fork, 1 }, { "dontfork", op_dontfork, 1 }, { "mlock", op_lock, 1 },
+};
+
+static uint64_t number(const char *name, uint64_t otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? strtoull(value, NULL, 0) : otherwise;
+}
+
+FIXTURE(budget)
+{
+	long long system_kb;
+};
+
+FIXTURE_SETUP(budget)
+{
+	settings_restore();
+	if (!kernel_has_advice())
+		SKIP(return, "no MADV_NOMIGRATE");
+	self->system_kb = file_number(MARKED_KB);
+	ASSERT_GE(self->system_kb, 0);
+	/* With nothing near it that a VMA could be merged with */
+	arena = mmap(NULL, (3 * PAGES) * page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
+	ASSERT_NE(arena, MAP_FAILED);
+	ASSERT_EQ(munmap(arena, 3 * PAGES * page_size()), 0);
+	arena += PAGES * page_size();
+	shared = memfd_create("budget", MFD_CLOEXEC);
+	ASSERT_GE(shared, 0);
+	ASSERT_EQ(ftruncate(shared, PAGES * page_size()), 0);
+}
+
+FIXTURE_TEARDOWN_PARENT(budget)
+{
+	settings_restore();
+}
+
+TEST_F_TIMEOUT(budget, count_is_exact, TIMEOUT)
+{
+	uint64_t nr = number("BUDGET_OPERATIONS", 10000), seed = number("BUDGET_SEED", time(NULL));
+	unsigned int done[ARRAY_SIZE(operations)] = { 0 }, failed = 0, weights = 0;
+
+	TH_LOG("BUDGET_SEED=%llu", (unsigned long long)seed);
+	state = seed * 2 + 1;
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		weights += operations[i].weight;
+	for (uint64_t n = 0; n < nr; n++) {
+		size_t page = random_below(PAGES);
+		size_t len = 1 + random_below(PAGES - page < 32 ? PAGES - page : 32);
+		unsigned int pick = random_below(weights);
+		const char *wrong;
+		size_t which = 0;
+
+		while (pick >= operations[which].weight)
+			pick -= operations[which++].weight;
+		wrong = operations[which].run(page, len);
+		done[which]++;
+		if (wrong && !*wrong) {
+			failed++;
+			ASSERT_EQ(model_read(), 0);
+			wrong = NULL;
+		}
+		ASSERT_EQ(wrong, NULL)
+			TH_LOG("operation %llu: %s: %s", (unsigned long long)n, wrong,
+			       strerror(errno));
+		ASSERT_EQ(marked_kb(0), model_marked() * (long long)page_size() / 1024)
+			TH_LOG("operation %llu: %s of %zu pages from %zu",
+			       (unsigned long long)n, operations[which].name, len, page);
+		/* And the model itself is right. */
+		if (n % 256 == 0)
+			ASSERT_EQ(vmflag_bytes(arena, PAGES * page_size(), "nm"),
+				  model_marked() * page_size());
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		TH_LOG("%s: %u", operations[i].name, done[i]);
+	TH_LOG("calls of mremap() that failed: %u", failed);
+	EXPECT_EQ(file_number(MARKED_KB), self->system_kb + marked_kb(0));
+	ASSERT_EQ(munmap(arena, PAGES * page_size()), 0);
+	EXPECT_EQ(marked_kb(0), 0);
+	EXPECT_EQ(file_number(MARKED_KB), self->system_kb);
+}
+
+/* What brk() adds to a marked heap is not marked; what it takes away is given back. */
+TEST_F(budget, heap)
+{
+	const long long kb = page_size() / 1024;
+	uintptr_t end = (uintptr_t)sbrk(0);
+	char *heap = (char *)((end + page_size() - 1) & -page_size());
+	static const struct {
+		int pages;
+		int marked;
+	} steps[] = { { 16, 16 }, { 32, 16 }, { 24, 16 }, { 8, 8 }, { 12, 8 }, { 0, 0 } };
+
+	ASSERT_EQ(brk(heap + 16 * page_size()), 0);
+	ASSERT_EQ(madvise(heap, 16 * page_size(), MADV_NOMIGRATE), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		ASSERT_EQ(brk(heap + steps[i].pages * page_size()), 0);
+		/* Nothing here may call malloc(), which has memory there as well. */
+		EXPECT_EQ(marked_kb(0), steps[i].marked * kb);
+	}
+}
+
+/* What the end of a process gives back */
+TEST_F(budget, end_of_process)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		char *mem = mmap(NULL, MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		_exit(mem == MAP_FAILED || madvise(mem, MIB, MADV_NOMIGRATE) ||
+		      file_number(MARKED_KB) != self->system_kb + (long long)(MIB / 1024));
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	/* The address space may outlive the process for a moment. */
+	for (int i = 0; i < 100 && file_number(MARKED_KB) != self->system_kb; i++)
+		usleep(10000);
+	EXPECT_EQ(file_number(MARKED_KB), self->system_kb);
+}
+
+TEST_HARNESS_MAIN
