@@ -105,6 +105,9 @@ int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 
 		if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
 			return -EINVAL;
+		/* During execve(), which wants to find it in one piece */
+		if (vma_is_temporary_stack(vma))
+			return -EINVAL;
 		if (is_vm_hugetlb_page(vma) &&
 		    ((from | to) & ~huge_page_mask(hstate_vma(vma))))
 			return -EINVAL;
@@ -116,6 +119,7 @@ int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 			npages += (to - from) >> PAGE_SHIFT;
 	}
 
-	return set && !nomigrate_future_ok(mm, VM_NOMIGRATE, npages) ?
+	/* What is marked already may be beyond the caller's limit. */
+	return npages && !nomigrate_future_ok(mm, VM_NOMIGRATE, npages) ?
 	       -ENOMEM : 0;
 }

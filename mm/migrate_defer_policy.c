@@ -91,6 +91,13 @@ bool migrate_defer_heeds(enum migrate_defer_mover mover)
 	       MIGRATE_DEFER_LEAVE;
 }
 
+bool __migrate_defer_gives_way(enum migrate_defer_mover mover)
+{
+	return migrate_defer_decide(mover, true, READ_ONCE(enabled_on),
+				    READ_ONCE(last_resort_on)) ==
+	       MIGRATE_DEFER_OVERRIDE && migrate_defer_marked_pages();
+}
+
 /**
  * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
  * @reason: why the folio is migrated

@@ -92,6 +92,7 @@ void __vma_fork_copied(struct folio *folio);
 void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 			    int result);
 bool migrate_defer_heeds(enum migrate_defer_mover mover);
+bool __migrate_defer_gives_way(enum migrate_defer_mover mover);
 enum ttu_flags migrate_defer_ttu(enum migrate_reason reason);
 enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
@@ -298,6 +299,12 @@ migrate_defer_reason(enum migrate_reason reason, bool urgent)
 	       __migrate_defer_reason(reason) : reason;
 }
 
+/* Are there marks that give way to this mover before the OOM killer comes? */
+static inline bool migrate_defer_gives_way(enum migrate_defer_mover mover)
+{
+	return migrate_defer_active() && __migrate_defer_gives_way(mover);
+}
+
 /**
  * folio_migrate_forced - report what a mover that must succeed did
  * @folio: the folio that is mapped now: the new one, or the old one if the
@@ -442,6 +449,11 @@ static inline enum migrate_reason
 migrate_defer_reason(enum migrate_reason reason, bool urgent)
 {
 	return reason;
+}
+
+static inline bool migrate_defer_gives_way(enum migrate_defer_mover mover)
+{
+	return false;
 }
 
 static inline void folio_migrate_forced(struct folio *folio,

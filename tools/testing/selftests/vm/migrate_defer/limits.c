@@ -377,6 +377,11 @@ TEST_F(errors, limit_is_used_up)
 	EXPECT_EQ(marked_kb(0), LIMIT / 1024);
 	/* mlock() has a limit of its own. */
 	EXPECT_EQ(mlock(first.addr, LIMIT), 0);
+	/* To repeat what has been allowed before takes nothing. */
+	EXPECT_EQ(limit_set(page_size()), 0);
+	EXPECT_EQ(madvise(second.addr, SIZE / 2, MADV_NOMIGRATE), 0);
+	EXPECT_EQ(madvise(second.addr, SIZE / 2 + page_size(), MADV_NOMIGRATE), -1);
+	EXPECT_EQ(errno, ENOMEM);
 }
 
 /* Whatever makes a marked VMA grow obeys the limit, and fails without effect. */
