@@ -31,6 +31,7 @@
 #define SPARE		(32 * MIB)	/* of it, which the child leaves to others */
 #define ORDER		3		/* of the blocks that the kernel wants */
 #define WANT		512		/* so many more than there are */
+#define MUCH		2912		/* of about 3200: compaction has to be in earnest */
 #define OVERRIDE	"migrate_defer/override"
 
 #define STEP		(3 * page_size())	/* A page stays, two are holes. */
@@ -358,7 +359,9 @@ TEST_F_TIMEOUT(order, without_marks, TIMEOUT)
 
 /*
  * The worst that somebody without rights can do: within RLIMIT_MEMLOCK, mark one page in as many
- * places as possible.  Each spoils one block at most, and others are to be had: no mark gives way.
+ * places as possible.  Each spoils one block at most, and others are to be had: marks need not give
+ * way.  A few do where compaction ends early, which depends on where it finds free pages.  Without
+ * its first pass before the OOM killer a third of them did.
  */
 TEST_F_TIMEOUT(order, limit_is_low_enough, TIMEOUT)
 {
@@ -368,12 +371,12 @@ TEST_F_TIMEOUT(order, limit_is_low_enough, TIMEOUT)
 	marked = file_number(SWITCHES "/marked_kb");
 	pages = marked * 1024 / page_size();
 	EXPECT_GT(marked, 7 * 1024);
-	/* So many that compaction has to be in earnest about it */
-	self->want += 3 * WANT;
+	self->want += MUCH - WANT;
 	EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
 	EXPECT_EQ(file_number(MODULE "/held"), self->want);
 	EXPECT_EQ(vmstat("oom_kill"), self->kills);
-	EXPECT_EQ(vmstat("nomigrate_override"), self->overridden);
+	TH_LOG("%lld marked pages overridden", vmstat("nomigrate_override") - self->overridden);
+	EXPECT_LT(vmstat("nomigrate_override") - self->overridden, pages / 5);
 	EXPECT_GE(board_ask(&self->board), 0);
 	EXPECT_EQ(file_write(MODULE "/want", "0"), 0);
 
