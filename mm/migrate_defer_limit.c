@@ -82,7 +82,7 @@ static bool may_mark_file(struct file *file)
  *
  * Holes are left to the caller.  Mappings without struct pages, and those that
  * mix them with others, have nothing to migrate.  A hugetlb VMA can only be
- * split between huge pages.
+ * split between huge pages, and the stack that execve() prepares not at all.
  *
  * Context: mmap_lock of @mm held for writing.
  * Return: 0, or
