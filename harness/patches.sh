@@ -19,7 +19,7 @@ repo_files() {
 	fi | sort -u
 }
 
-# overlay_files [NUMBER]: "NUMBER FILE" for every new file, directories expanded.
+# overlay_files: "NUMBER FILE" for every new file, directories expanded.
 # Of two lines that cover a file, the one with the longer path counts.
 overlay_files() {
 	local number path file
@@ -30,7 +30,7 @@ overlay_files() {
 			echo "$file ${#path} $number"
 		done < <(repo_files "${path%/}")
 	done <"$PATCHES/overlay" | sort -k1,1 -k2,2nr | sort -u -k1,1 |
-		awk -v want="${1:-}" 'want == "" || $3 == want { print $3, $1 }'
+		awk '{ print $3, $1 }'
 }
 
 # Every line of series and overlay must name something that is there.
@@ -65,12 +65,13 @@ does_not_fit() {
 # "base", in the object database only, and prints the last one.  The working
 # tree is not touched, so a patch that does not fit leaves nothing half done.
 commit_series() {
-	local repo=$1 patch number file head tmp date
+	local repo=$1 patch number owner file head tmp date
 	check_series
 	tmp=$(mktemp -d)
 	export GIT_INDEX_FILE=$tmp/index
 	head=$(git -C "$repo" rev-parse 'base^{commit}')
 	git -C "$repo" read-tree base
+	overlay_files >"$tmp/overlay"
 	for patch in $(series); do
 		number=${patch%%-*}
 		git mailinfo "$tmp/body" "$tmp/diff" <"$PATCHES/$patch" >"$tmp/info"
@@ -78,12 +79,13 @@ commit_series() {
 			git -C "$repo" apply --cached "$tmp/diff" 2>"$tmp/errors" ||
 				does_not_fit "$patch" "$tmp/errors"
 		fi
-		while read -r _ file; do
+		while read -r owner file; do
+			[ "$owner" = "$number" ] || continue
 			! git -C "$repo" cat-file -e "base:$file" 2>/dev/null ||
 				die "the patch $patch does not fit this source: it already has a file $file"
 			printf '%s %s\t%s\n' "$(file_mode "$TOP/$file")" \
 				"$(git -C "$repo" hash-object -w --no-filters "$TOP/$file")" "$file"
-		done < <(overlay_files "$number") | git -C "$repo" update-index --index-info
+		done <"$tmp/overlay" | git -C "$repo" update-index --index-info
 		date=$(sed -n 's/^Date: //p' "$tmp/info")
 		{ sed -n 's/^Subject: //p' "$tmp/info"; echo; cat "$tmp/body"; } |
 			git stripspace >"$tmp/message"
