@@ -27,6 +27,7 @@ help:
 	@echo 'make series                      write a series for git am to build/series/$(BASE)'
 	@echo 'make apply TREE=/path/to/linux   apply the work to a kernel tree of yours'
 	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
+	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
@@ -65,4 +66,8 @@ lint:
 mutants:
 	@harness/mutants
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants
+bench:
+	@harness/install-deps --arch $(ARCH)
+	@harness/bench --arch $(ARCH)
+
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench
