@@ -366,6 +366,7 @@ int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
  *
  * A folio of @vma may belong to any anon_vma of its chain, that is, to one of
  * an ancestor that forked; and a private file mapping has folios of both kinds.
+ * fork() looks at MMF_HAS_PINNED before it looks at anything else.
  *
  * Context: mmap_lock held for writing.
  */
@@ -375,6 +376,8 @@ void migrate_defer_hint(struct vm_area_struct *vma)
 
 	mmap_assert_write_locked(vma->vm_mm);
 
+	if (!test_bit(MMF_HAS_PINNED, &vma->vm_mm->flags))
+		set_bit(MMF_HAS_PINNED, &vma->vm_mm->flags);
 	if (vma->vm_file)
 		mapping_set_nomigrate_hint(vma->vm_file->f_mapping);
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)

@@ -38,7 +38,7 @@ static const bool yields[NR_MIGRATE_DEFER_MOVERS] = {
  */
 #define OPTIMISES(mover)	(MIGRATE_DEFER_##mover + 1)
 
-static const u8 reason_movers[MR_TYPES] = {
+const u8 migrate_reason_movers[MR_TYPES] = {
 	[MR_COMPACTION]			= OPTIMISES(COMPACTION),
 	[MR_NUMA_MISPLACED]		= OPTIMISES(NUMA_BALANCING),
 	[MR_DEMOTION]			= OPTIMISES(DEMOTION),
@@ -46,7 +46,7 @@ static const u8 reason_movers[MR_TYPES] = {
 };
 
 /* The switches in sysfs */
-static bool enabled_on __read_mostly = true;
+bool migrate_defer_on __read_mostly = true;
 static bool last_resort_on __read_mostly = true;
 
 /**
@@ -73,9 +73,9 @@ migrate_defer_decide(enum migrate_defer_mover mover, bool urgent, bool enabled,
 bool migrate_reason_mover(enum migrate_reason reason,
 			  enum migrate_defer_mover *mover)
 {
-	if (!reason_movers[reason])
+	if (!migrate_reason_movers[reason])
 		return false;
-	*mover = reason_movers[reason] - 1;
+	*mover = migrate_reason_movers[reason] - 1;
 	return true;
 }
 
@@ -87,30 +87,15 @@ bool migrate_reason_mover(enum migrate_reason reason,
  */
 bool migrate_defer_heeds(enum migrate_defer_mover mover)
 {
-	return migrate_defer_decide(mover, false, READ_ONCE(enabled_on), true) ==
+	return migrate_defer_decide(mover, false, READ_ONCE(migrate_defer_on), true) ==
 	       MIGRATE_DEFER_LEAVE;
 }
 
 bool __migrate_defer_gives_way(enum migrate_defer_mover mover)
 {
-	return migrate_defer_decide(mover, true, READ_ONCE(enabled_on),
+	return migrate_defer_decide(mover, true, READ_ONCE(migrate_defer_on),
 				    READ_ONCE(last_resort_on)) ==
 	       MIGRATE_DEFER_OVERRIDE && migrate_defer_marked_pages();
-}
-
-/**
- * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
- * @reason: why the folio is migrated
- *
- * Return: TTU_HONOR_NOMIGRATE for a mover that merely optimises, else 0.
- */
-enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
-{
-	enum migrate_defer_mover mover;
-
-	if (!migrate_reason_mover(reason, &mover) || !migrate_defer_heeds(mover))
-		return 0;
-	return TTU_HONOR_NOMIGRATE;
 }
 
 /**
@@ -128,7 +113,7 @@ enum migrate_reason __migrate_defer_reason(enum migrate_reason reason)
 	enum migrate_defer_mover mover;
 
 	if (migrate_reason_mover(reason, &mover) &&
-	    migrate_defer_decide(mover, true, READ_ONCE(enabled_on),
+	    migrate_defer_decide(mover, true, READ_ONCE(migrate_defer_on),
 				 READ_ONCE(last_resort_on)) == MIGRATE_DEFER_OVERRIDE)
 		return reason == MR_DEMOTION ? MR_LAST_RESORT_DEMOTION :
 					       MR_LAST_RESORT;
@@ -145,7 +130,7 @@ bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
 	BUILD_BUG_ON(NOMIGRATE_SKIP_AGING - NOMIGRATE_SKIP_COMPACTION + 1 !=
 		     NR_MIGRATE_DEFER_MOVERS);
 
-	switch (migrate_defer_decide(mover, urgent, READ_ONCE(enabled_on),
+	switch (migrate_defer_decide(mover, urgent, READ_ONCE(migrate_defer_on),
 				     READ_ONCE(last_resort_on))) {
 	case MIGRATE_DEFER_LEAVE:
 		count_vm_event(NOMIGRATE_SKIP_COMPACTION + mover);
@@ -189,39 +174,46 @@ pid_t mm_owner_pid(struct mm_struct *mm)
 }
 
 /* Sysfs: one switch each. */
-static ssize_t switch_store(bool *which, const char *buf, size_t count)
+struct migrate_defer_switch {
+	struct kobj_attribute attr;
+	bool *on;
+};
+
+static bool *switch_of(struct kobj_attribute *attr)
+{
+	return container_of(attr, struct migrate_defer_switch, attr)->on;
+}
+
+static ssize_t switch_show(struct kobject *kobj, struct kobj_attribute *attr,
+			   char *buf)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(*switch_of(attr)));
+}
+
+static ssize_t switch_store(struct kobject *kobj, struct kobj_attribute *attr,
+			    const char *buf, size_t count)
 {
 	u8 on;
 
 	if (kstrtou8(buf, 10, &on) || on > 1)
 		return -EINVAL;
-	WRITE_ONCE(*which, on);
+	WRITE_ONCE(*switch_of(attr), on);
 	return count;
 }
 
-#define MIGRATE_DEFER_SWITCH(_name)					\
-static ssize_t _name##_show(struct kobject *kobj,			\
-			    struct kobj_attribute *attr, char *buf)	\
-{									\
-	return sysfs_emit(buf, "%d\n", READ_ONCE(_name##_on));		\
-}									\
-									\
-static ssize_t _name##_store(struct kobject *kobj,			\
-			     struct kobj_attribute *attr,		\
-			     const char *buf, size_t count)		\
-{									\
-	return switch_store(&_name##_on, buf, count);			\
-}									\
-									\
-static struct kobj_attribute _name##_attr = __ATTR_RW(_name)
+#define MIGRATE_DEFER_SWITCH(_name, _on)				\
+static struct migrate_defer_switch _name##_switch = {			\
+	.attr = __ATTR(_name, 0644, switch_show, switch_store),	\
+	.on = &(_on),							\
+}
 
-MIGRATE_DEFER_SWITCH(enabled);
-MIGRATE_DEFER_SWITCH(last_resort);
+MIGRATE_DEFER_SWITCH(enabled, migrate_defer_on);
+MIGRATE_DEFER_SWITCH(last_resort, last_resort_on);
 
 #ifdef CONFIG_IOMMU_SVA_HINT
 static bool prefault_on __read_mostly = true;
 
-MIGRATE_DEFER_SWITCH(prefault);
+MIGRATE_DEFER_SWITCH(prefault, prefault_on);
 
 /* May the IOMMU SVA path pre-fault? */
 bool migrate_defer_may_prefault(void)
@@ -257,11 +249,11 @@ static ssize_t marked_kb_show(struct kobject *kobj, struct kobj_attribute *attr,
 static struct kobj_attribute marked_kb_attr = __ATTR_RO(marked_kb);
 
 static struct attribute *migrate_defer_attrs[] = {
-	&enabled_attr.attr,
-	&last_resort_attr.attr,
+	&enabled_switch.attr.attr,
+	&last_resort_switch.attr.attr,
 	&marked_kb_attr.attr,
 #ifdef CONFIG_IOMMU_SVA_HINT
-	&prefault_attr.attr,
+	&prefault_switch.attr.attr,
 #endif
 	NULL,
 };

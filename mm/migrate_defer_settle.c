@@ -199,6 +199,29 @@ static bool settle_merged(const struct settle *settle, const struct page *page,
 	return false;
 }
 
+/*
+ * Are these entries all as a write fault leaves them?  Then there is nothing to
+ * look at: neither hint nor migration nor KSM page is writable.  That is what
+ * most of a populated range is like, and marking it is to cost a fraction of
+ * pinning it.  So compare all flags with those of the first entry, which alone
+ * is looked at closely.  An architecture without pte_pgprot() takes the long way.
+ */
+static bool ptes_settled(pte_t *ptep, unsigned long nr)
+{
+	pte_t first = ptep_get(ptep);
+	unsigned long differ = 0;
+	unsigned long i;
+
+	if (!pte_present(first) || pte_protnone(first) || !pte_young(first) ||
+	    !pte_write(first) || !pte_dirty(first) ||
+	    !pgprot_val(pte_pgprot(first)))
+		return false;
+	for (i = 1; i < nr; i++)
+		differ |= pte_val(ptep_get(ptep + i)) ^ pte_val(first);
+
+	return !pgprot_val(pte_pgprot(__pte(differ)));
+}
+
 static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 			    struct mm_walk *walk)
 {
@@ -237,6 +260,9 @@ again:
 		walk->action = ACTION_AGAIN;
 		return 0;
 	}
+	if (!settle->prefault &&
+	    ptes_settled(start_pte, (end - addr) >> PAGE_SHIFT))
+		addr = end;
 	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
 		pte_t pte = ptep_get(ptep);
 		struct page *page;

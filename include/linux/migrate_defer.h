@@ -78,6 +78,9 @@ int copy_huge_pmd_pages(struct vm_area_struct *dst_vma,
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
 
+/* Which mover, plus one, a migrate_pages() reason stands for; 0: it must succeed. */
+extern const u8 migrate_reason_movers[MR_TYPES];
+
 bool __folio_maybe_nomigrate(const struct folio *folio);
 bool __folio_migrate_deferred(struct folio *folio,
 			      enum migrate_defer_mover mover, bool urgent,
@@ -93,7 +96,6 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 			    int result);
 bool migrate_defer_heeds(enum migrate_defer_mover mover);
 bool __migrate_defer_gives_way(enum migrate_defer_mover mover);
-enum ttu_flags migrate_defer_ttu(enum migrate_reason reason);
 enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
 void migrate_defer_enable(void);
@@ -209,7 +211,8 @@ static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
  * vma_fork_copies - must fork() copy exclusive anonymous pages at once?
  * @vma: the parent's VMA, its mm's mmap_lock held for writing
  *
- * Otherwise it would write-protect them.
+ * Otherwise it would write-protect them.  folio_needs_cow_for_dma() says the same
+ * of a folio, where pinned ones are told.
  *
  * Return: true if @vma is marked.
  */
@@ -262,13 +265,33 @@ static inline bool mapping_migrate_deferred(struct address_space *mapping,
 	       __mapping_migrate_deferred(mapping, first, last, mover);
 }
 
-/*
- * Flags for try_to_migrate() and try_to_unmap() on behalf of a mover, even before
- * there is any mark: the first may be set while the mover is at work.
+/**
+ * migrate_defer_ttu - flags for try_to_migrate() on behalf of a mover
+ * @reason: why the folio is migrated
+ *
+ * Even before there is any mark: the first may be set while the mover is at work.
+ *
+ * Return: TTU_HONOR_NOMIGRATE for a mover that merely optimises, else 0.
  */
-static inline enum ttu_flags migrate_defer_mover_ttu(enum migrate_defer_mover mover)
+static inline enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
 {
-	return migrate_defer_heeds(mover) ? TTU_HONOR_NOMIGRATE : 0;
+	return migrate_reason_movers[reason] ? TTU_HONOR_NOMIGRATE : 0;
+}
+
+/**
+ * vma_refuses_unmap - TTU_HONOR_NOMIGRATE: the last question that is asked
+ * @vma: the VMA, its page table locked
+ * @flags: of try_to_migrate() or try_to_unmap()
+ *
+ * The mark may have been set since the mover last asked.
+ *
+ * Return: true if @vma is marked and the entry must stay as it is.
+ */
+static inline bool vma_refuses_unmap(const struct vm_area_struct *vma,
+				     enum ttu_flags flags)
+{
+	return vma_nomigrate(vma) && (flags & TTU_HONOR_NOMIGRATE) &&
+	       READ_ONCE(migrate_defer_on);
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -339,6 +362,16 @@ static inline void mm_account_nomigrate(struct mm_struct *mm,
 {
 	if ((vm_flags & VM_NOMIGRATE) && npages)
 		__mm_account_nomigrate(mm, npages);
+}
+
+/* mm_account_nomigrate() of a VMA whose flags have changed. */
+static inline void mm_reaccount_nomigrate(struct mm_struct *mm,
+					  vm_flags_t old_flags,
+					  vm_flags_t new_flags, long npages)
+{
+	if ((old_flags ^ new_flags) & VM_NOMIGRATE)
+		__mm_account_nomigrate(mm, new_flags & VM_NOMIGRATE ? npages :
+								      -npages);
 }
 
 /* All VMAs have gone. */
@@ -427,9 +460,10 @@ static inline bool mapping_migrate_deferred(struct address_space *mapping,
 	return false;
 }
 
-static inline enum ttu_flags migrate_defer_mover_ttu(enum migrate_defer_mover mover)
+static inline bool vma_refuses_unmap(const struct vm_area_struct *vma,
+				     enum ttu_flags flags)
 {
-	return 0;
+	return false;
 }
 
 static inline int split_folio_to_list_ttu(struct folio *folio,
@@ -498,6 +532,12 @@ static inline void mm_init_nomigrate(struct mm_struct *mm)
 
 static inline void mm_account_nomigrate(struct mm_struct *mm,
 					vm_flags_t vm_flags, long npages)
+{
+}
+
+static inline void mm_reaccount_nomigrate(struct mm_struct *mm,
+					  vm_flags_t old_flags,
+					  vm_flags_t new_flags, long npages)
 {
 }
 
