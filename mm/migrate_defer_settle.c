@@ -208,18 +208,19 @@ static bool settle_merged(const struct settle *settle, const struct page *page,
  */
 static bool ptes_settled(pte_t *ptep, unsigned long nr)
 {
-	pte_t first = ptep_get(ptep);
-	unsigned long differ = 0;
-	unsigned long i;
+	pte_t pte = ptep_get(ptep);
+	unsigned long flags = pgprot_val(pte_pgprot(pte));
+	unsigned long differ = 0, i;
 
-	if (!pte_present(first) || pte_protnone(first) || !pte_young(first) ||
-	    !pte_write(first) || !pte_dirty(first) ||
-	    !pgprot_val(pte_pgprot(first)))
+	if (!pte_present(pte) || pte_protnone(pte) || !pte_young(pte) ||
+	    !pte_write(pte) || !pte_dirty(pte) || !flags)
 		return false;
-	for (i = 1; i < nr; i++)
-		differ |= pte_val(ptep_get(ptep + i)) ^ pte_val(first);
-
-	return !pgprot_val(pte_pgprot(__pte(differ)));
+	for (i = pte_batch_hint(ptep, pte); i < nr;
+	     i += pte_batch_hint(ptep + i, pte)) {
+		pte = ptep_get(ptep + i);
+		differ |= pgprot_val(pte_pgprot(pte)) ^ flags;
+	}
+	return !differ;
 }
 
 static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
@@ -260,9 +261,10 @@ again:
 		walk->action = ACTION_AGAIN;
 		return 0;
 	}
-	if (!settle->prefault &&
-	    ptes_settled(start_pte, (end - addr) >> PAGE_SHIFT))
+	if (ptes_settled(start_pte, (end - addr) >> PAGE_SHIFT)) {
+		settle_count(settle, end - addr, false);
 		addr = end;
+	}
 	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
 		pte_t pte = ptep_get(ptep);
 		struct page *page;
@@ -319,7 +321,13 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 {
 	struct settle *settle = walk->private;
 	struct vm_area_struct *vma = walk->vma;
-	pte_t pte = huge_ptep_get(walk->mm, addr, ptep);
+	spinlock_t *ptl;	/* of the page table of @ptep */
+	pte_t pte;
+
+	/* Whoever has noted that it is unmapped has done so under this lock. */
+	ptl = huge_pte_lock(hstate_vma(vma), walk->mm, ptep);
+	pte = huge_ptep_get(walk->mm, addr, ptep);
+	spin_unlock(ptl);
 
 	if (huge_pte_none(pte)) {
 		if (settle_lost(settle, vma, addr & hmask))
