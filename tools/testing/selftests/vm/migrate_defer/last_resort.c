@@ -30,7 +30,7 @@
 #define SPARE		(32 * MIB)	/* of it, which the child leaves to others */
 #define ORDER		3		/* of the blocks that the kernel wants */
 #define WANT		512		/* so many more than there are */
-#define MUCH		3800		/* of 4200 or more: compaction has to be in earnest */
+#define MUCH		3800		/* of 4175 or more: compaction has to be in earnest */
 #define OVERRIDE	"migrate_defer/override"
 
 #define STEP		(3 * page_size())	/* A page stays, two are holes. */
