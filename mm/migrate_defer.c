@@ -67,6 +67,9 @@
 
 DEFINE_STATIC_KEY_FALSE(migrate_defer_key);
 
+/* Whether all hooks are at work: the key takes its time. */
+bool migrate_defer_armed __read_mostly;
+
 /* Page offsets that one answer may speak for: see folio_window_marks(). */
 #define MIGRATE_DEFER_WINDOW	512UL
 
@@ -310,11 +313,8 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 		.arg = &forced,
 		.anon_lock = folio_lock_anon_vma_read,
 	};
-	enum migrate_defer_mover mover;
 
-	/* An optimising mover that came before the mark is nobody's force. */
-	if (!migrate_reason_mover(reason, &mover))
-		rmap_walk(folio, &rwc);
+	rmap_walk(folio, &rwc);
 }
 
 /**
@@ -324,8 +324,10 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
  */
 void migrate_defer_enable(void)
 {
-	if (!migrate_defer_active())
-		static_branch_enable(&migrate_defer_key);
+	if (READ_ONCE(migrate_defer_armed))
+		return;
+	static_branch_enable(&migrate_defer_key);
+	WRITE_ONCE(migrate_defer_armed, true);
 }
 
 /**

@@ -10,6 +10,7 @@
  */
 
 #include <linux/hugetlb.h>
+#include <linux/iommu.h>
 #include <linux/ksm.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
@@ -145,7 +146,7 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	struct folio *folio;
 	bool lost, locked;
 
-	if (!settle->prefault || !vma->vm_file)
+	if (!settle->prefault || !settle->prefault->fill || !vma->vm_file)
 		return false;
 	/* What can't be accessed is nobody's; what has a pager is its. */
 	if (!vma_is_accessible(vma) || userfaultfd_armed(vma))
@@ -391,7 +392,8 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 	unsigned long step = PAGE_SIZE;
 	pgoff_t index, last;
 
-	if (!vma || !vma->vm_file || !settle->prefault)
+	if (!vma || !vma->vm_file || !settle->prefault ||
+	    !settle->prefault->fill)
 		return 0;
 	if (is_vm_hugetlb_page(vma))
 		step = huge_page_size(hstate_vma(vma));
@@ -422,7 +424,11 @@ static const struct mm_walk_ops settle_marked_ops = {
 static int settle_range(struct mm_struct *mm, unsigned long start,
 			unsigned long end, bool fill)
 {
-	struct migrate_defer_prefault prefault = { .write = true, .wait = true };
+	struct migrate_defer_prefault prefault = {
+		.fill = true,
+		.write = true,
+		.wait = true,
+	};
 	struct settle settle = {
 		.prefault = fill ? &prefault : NULL,
 		.unmerge = true,
@@ -449,6 +455,26 @@ static bool settle_fills(const struct vm_area_struct *vma)
 	if (is_vm_hugetlb_page(vma))
 		return vma->vm_flags & VM_MAYSHARE;
 	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
+}
+
+/*
+ * Can there be anything to settle in a VMA that has just been marked?  Not where
+ * all entries are as page faults have left them, see mm_not_pristine(), and no
+ * device is bound: binding one has a look of its own, for entries that are old or
+ * clean.  Files have entries that others take away, and KSM merges at any time.
+ */
+static bool settle_has_to_look(const struct vm_area_struct *vma)
+{
+	const struct mm_struct *mm = vma->vm_mm;
+
+	/*
+	 * Whoever changes entries calls mm_not_pristine(), then sees the mark; so
+	 * does iommu_sva_hint_bound().
+	 */
+	smp_mb();
+	return !READ_ONCE(mm->nomigrate_pristine) || !vma_is_anonymous(vma) ||
+	       test_bit(MMF_VM_MERGEABLE, &mm->flags) ||
+	       !arch_has_hw_pte_young() || mm_valid_pasid(vma->vm_mm);
 }
 
 /**
@@ -488,7 +514,7 @@ int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 		unsigned long from = max(start, vma->vm_start);
 		unsigned long to = min(end, vma->vm_end);
 
-		if (!(vma->vm_flags & VM_NOMIGRATE))
+		if (!(vma->vm_flags & VM_NOMIGRATE) || !settle_has_to_look(vma))
 			continue;
 		if (is_vm_hugetlb_page(vma))
 			hugetlb_unshare_all_pmds(vma);

@@ -210,16 +210,15 @@ static void hint_rewarm(struct iommu_sva_hint *hint, unsigned long start,
 	mutex_unlock(&hint->clients_lock);
 }
 
-static void hint_prefault(struct iommu_sva_hint *hint,
-			  const struct hint_range *range,
+static void hint_prefault(struct iommu_sva_hint *hint, unsigned long addr,
+			  unsigned long end,
 			  struct migrate_defer_prefault *prefault)
 {
-	unsigned long addr = range->start;
 	struct mm_struct *mm = hint->mm;
 
-	while (addr < range->end && READ_ONCE(hint->bound)) {
+	while (addr < end && READ_ONCE(hint->bound)) {
 		mmap_read_lock(mm);
-		addr = migrate_defer_prefault(mm, addr, range->end, prefault);
+		addr = migrate_defer_prefault(mm, addr, end, prefault);
 		mmap_read_unlock(mm);
 		cond_resched();
 	}
@@ -228,16 +227,17 @@ static void hint_prefault(struct iommu_sva_hint *hint,
 static void hint_range_work(struct iommu_sva_hint *hint, struct hint_range *range)
 {
 	struct migrate_defer_prefault prefault = {
+		.fill = true,
 		.write = range->write,
 		.exact = range->exact,
 	};
 	bool later;
 
-	hint_prefault(hint, range, &prefault);
+	hint_prefault(hint, range->start, range->end, &prefault);
 	later = prefault.busy && hint_later(hint, range);
 	if (prefault.busy && !later) {
 		prefault.wait = true;
-		hint_prefault(hint, range, &prefault);
+		hint_prefault(hint, range->start, range->end, &prefault);
 	}
 	if (later && !prefault.repaired)
 		return;
@@ -324,6 +324,25 @@ void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
 	spin_lock(&hint->lock);
 	hint->bound++;
 	spin_unlock(&hint->lock);
+}
+
+/**
+ * iommu_sva_hint_bound - have marked memory ready for a device
+ * @mm: the address space, with a reference on mm_users
+ *
+ * What was marked before the bond is mapped, but entries may be old or clean, which
+ * not all devices can do with.  Looks at all of it, maps nothing that is not.
+ *
+ * Context: process context, after iommu_sva_hint_bind(); takes mmap_lock.
+ */
+void iommu_sva_hint_bound(struct mm_struct *mm)
+{
+	struct migrate_defer_prefault prefault = {};
+
+	/* Whoever sets a mark just now sees the bond or is seen here. */
+	smp_mb();
+	if (READ_ONCE(mm->nomigrate_vm))
+		hint_prefault(mm->iommu_mm->hint, 0, mm->task_size, &prefault);
 }
 
 /**

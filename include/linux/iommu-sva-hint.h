@@ -70,6 +70,7 @@ static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
 int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm, struct mm_struct *mm);
 void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm);
 void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm);
+void iommu_sva_hint_bound(struct mm_struct *mm);
 void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm);
 
 #else /* !CONFIG_IOMMU_SVA_HINT */
@@ -101,6 +102,10 @@ static inline void iommu_sva_hint_destroy(struct iommu_mm_data *iommu_mm)
 }
 
 static inline void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
+{
+}
+
+static inline void iommu_sva_hint_bound(struct mm_struct *mm)
 {
 }
 

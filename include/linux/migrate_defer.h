@@ -51,6 +51,7 @@ struct migrate_defer_scan {
 
 /**
  * struct migrate_defer_prefault - what to pre-fault, and what came of it
+ * @fill: map what is lost; else only make ready what is mapped
  * @write: what is lost was mapped writable, or part of it if not @exact
  * @exact: all of the range was mapped like that
  * @wait: wait for locked folios
@@ -60,6 +61,7 @@ struct migrate_defer_scan {
  * @repaired: base pages that a device would have faulted on
  */
 struct migrate_defer_prefault {
+	bool fill;
 	bool write;
 	bool exact;
 	bool wait;
@@ -77,6 +79,7 @@ int copy_huge_pmd_pages(struct vm_area_struct *dst_vma,
 #ifdef CONFIG_MIGRATE_DEFER
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
+extern bool migrate_defer_armed;
 
 /* Which mover, plus one, a migrate_pages() reason stands for; 0: it must succeed. */
 extern const u8 migrate_reason_movers[MR_TYPES];
@@ -340,13 +343,44 @@ static inline bool migrate_defer_gives_way(enum migrate_defer_mover mover)
 static inline void folio_migrate_forced(struct folio *folio,
 					enum migrate_reason reason, int result)
 {
-	if (folio_maybe_nomigrate(folio))
+	/* An optimising mover that came before the mark is nobody's force. */
+	if (migrate_defer_active() && !migrate_reason_movers[reason] &&
+	    __folio_maybe_nomigrate(folio))
 		__folio_migrate_forced(folio, reason, result);
 }
 
 static inline void mm_init_nomigrate(struct mm_struct *mm)
 {
 	mm->nomigrate_vm = 0;
+}
+
+/* A new address space, see mm_not_pristine(). */
+static inline void mm_init_pristine(struct mm_struct *mm)
+{
+	mm->nomigrate_pristine = READ_ONCE(migrate_defer_armed);
+}
+
+/**
+ * mm_not_pristine - before page table entries change without a page fault
+ * @mm: the address space
+ *
+ * As long as nobody has called this for @mm, its anonymous memory is mapped as
+ * page faults have mapped it, and setting a mark need not look at page tables.
+ * Whoever begins a migration, leaves NUMA hints, or has entries that others share
+ * calls it before the first entry changes.  Address spaces that are older than the
+ * first mark of the system's life never count as pristine, so that nobody pays
+ * before there is one.
+ *
+ * Context: any; before the caller asks whether a VMA is marked, see
+ * settle_has_to_look() for the other side.
+ */
+static inline void mm_not_pristine(struct mm_struct *mm)
+{
+	if (!migrate_defer_active())
+		return;
+	if (READ_ONCE(mm->nomigrate_pristine))
+		WRITE_ONCE(mm->nomigrate_pristine, false);
+	smp_mb();	/* pairs with settle_has_to_look() */
 }
 
 /**
@@ -360,7 +394,7 @@ static inline void mm_init_nomigrate(struct mm_struct *mm)
 static inline void mm_account_nomigrate(struct mm_struct *mm,
 					vm_flags_t vm_flags, long npages)
 {
-	if ((vm_flags & VM_NOMIGRATE) && npages)
+	if (migrate_defer_active() && (vm_flags & VM_NOMIGRATE) && npages)
 		__mm_account_nomigrate(mm, npages);
 }
 
@@ -369,7 +403,7 @@ static inline void mm_reaccount_nomigrate(struct mm_struct *mm,
 					  vm_flags_t old_flags,
 					  vm_flags_t new_flags, long npages)
 {
-	if ((old_flags ^ new_flags) & VM_NOMIGRATE)
+	if (migrate_defer_active() && ((old_flags ^ new_flags) & VM_NOMIGRATE))
 		__mm_account_nomigrate(mm, new_flags & VM_NOMIGRATE ? npages :
 								      -npages);
 }
@@ -527,6 +561,14 @@ static inline bool nomigrate_future_ok(struct mm_struct *mm,
 }
 
 static inline void mm_init_nomigrate(struct mm_struct *mm)
+{
+}
+
+static inline void mm_init_pristine(struct mm_struct *mm)
+{
+}
+
+static inline void mm_not_pristine(struct mm_struct *mm)
 {
 }
 

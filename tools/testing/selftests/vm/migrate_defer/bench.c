@@ -3,15 +3,17 @@
  * What MADV_NOMIGRATE costs, in instructions: run on one processor under QEMU's "-icount shift=0",
  * where the time that the counter of the processor tells is the number of instructions executed.
  *
- *	bench none|elsewhere|here
+ *	bench none|elsewhere|here [BENCHMARK]...
  *
  * "none": there is no mark in the system, "elsewhere": another process has marked memory, "here":
- * so is the memory that is worked on.  Prints one JSON object per benchmark and line.
+ * so is the memory that is worked on.  Each benchmark is a program of its own, started after the
+ * first mark.  Prints one JSON object per benchmark and line.
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -450,7 +452,7 @@ static double compaction_passes_marked(void)
  */
 static double longest_scan(void)
 {
-	size_t size = 64 * MIB, pages = size / page_size(), sentinel = MIB / page_size();
+	size_t size = 192 * MIB, pages = size / page_size(), sentinel = MIB / page_size();
 	long long before = vmstat("numa_pte_updates"), hints = 0;
 	uint64_t longest = 0;
 	char *addr;
@@ -539,16 +541,28 @@ static double contiguous_allocation(void)
 
 #define LARGE	(1024 * MIB)
 
+/* From now on there may be something to be repaired: a process that has forked shares pages. */
+static void leave_pending(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+		err(1, "fork");
+}
+
 static double advice(size_t len, bool pending)
 {
+	int ret = numa_scan_stop();
 	char *addr = map(len);
 	uint64_t start;
-	int ret;
 
-	populate(addr, len);
-	ret = pending ? setting_write("/proc/sys/kernel/numa_balancing", "1") : numa_scan_stop();
 	if (ret)
 		errx(1, "NUMA balancing: %s", strerror(-ret));
+	if (pending)
+		leave_pending();
+	populate(addr, len);
 	start = counter();
 	mark(addr, len);
 	start = counter() - start;
@@ -650,19 +664,36 @@ static void measure(const struct bench *bench)
 	fflush(stdout);
 }
 
+/* Start this program anew, with these arguments, and wait for it. */
+static void start(const char *what, const char *with, const char *name)
+{
+	char * const args[] = { "bench", (char *)what, (char *)with, (char *)name, NULL };
+	int ret, status = 0;
+	pid_t pid;
+
+	ret = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, args, environ);
+	if (ret)
+		errx(1, "%s: %s", name, strerror(ret));
+	if (waitpid(pid, &status, 0) != pid || status)
+		errx(1, "%s failed", name);
+}
+
 int main(int argc, char **argv)
 {
+	bool only = argc == 4 && !strcmp(argv[1], "only");
 	struct peer peer = { .pid = -1 };
 
 	if (argc > 1 && !strcmp(argv[1], "exit"))
 		return 0;
+	argv += only;
+	argc -= only;
 	for (mode = 0; argc > 1 && mode < NR_MODES && strcmp(argv[1], mode_name[mode]); mode++)
 		;
 	if (argc < 2 || mode == NR_MODES)
 		errx(1, "usage: bench none|elsewhere|here [BENCHMARK]...");
 	if (!counts_instructions())
 		errx(1, "the counter does not count instructions: run under -icount shift=0");
-	if (mode != NONE) {
+	if (!only && mode != NONE) {
 		int ret = peer_start(&peer, mark_elsewhere, NULL);
 
 		if (ret)
@@ -673,8 +704,12 @@ int main(int argc, char **argv)
 
 		for (int arg = 2; arg < argc; arg++)
 			wanted |= !strcmp(argv[arg], benches[i].name);
-		if (wanted && benches[i].modes & 1 << mode)
+		if (!wanted || !(benches[i].modes & 1 << mode))
+			continue;
+		if (only)
 			measure(&benches[i]);
+		else
+			start("only", mode_name[mode], benches[i].name);
 	}
 	peer_stop(&peer);
 	return 0;

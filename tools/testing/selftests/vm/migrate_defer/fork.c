@@ -21,6 +21,7 @@
 #define REGION_SIZE	(4 * MIB)
 #define CGROUP		"/sys/fs/cgroup"
 #define GROUP		CGROUP "/migrate_defer_fork"
+#define SWITCH		"/sys/kernel/mm/migrate_defer/enabled"
 
 /* One word of each page is written, so that it tells whose page it is. */
 #define BY_PARENT	0x7061727265UL
@@ -242,6 +243,27 @@ TEST_F_TIMEOUT(fork, only_marked_part_stays, TIMEOUT)
 	EXPECT_EQ(faults_count(&faults, mixed->addr + quarter, mixed->size - quarter), 0);
 	expect_untouched(_metadata, "marked part",
 			 region_compare_part(mixed, quarter, mixed->size - quarter));
+	EXPECT_EQ(child_end(&child), 0);
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(wrong_words(regions[i], BY_PARENT), 0);
+	faults_close(&faults);
+}
+
+/* While marks are switched off, fork() write-protects the parent's marked pages like any others. */
+TEST_F_TIMEOUT(fork, switched_off, TIMEOUT)
+{
+	struct region *regions[] = { &self->control, &self->marked };
+	struct faults faults;
+	struct child child;
+
+	ASSERT_EQ(setting_write(SWITCH, "0"), 0);
+	ASSERT_EQ(faults_open(&faults), 0);
+	ASSERT_EQ(child_start(&child, regions), 0);
+	for (int i = 0; i < 2; i++)
+		write_words(regions[i], BY_PARENT);
+	EXPECT_GT(faults_count(&faults, self->control.addr, self->control.size), 0);
+	EXPECT_EQ(faults_count(&faults, self->marked.addr, self->marked.size),
+		  faults_count(&faults, self->control.addr, self->control.size));
 	EXPECT_EQ(child_end(&child), 0);
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(wrong_words(regions[i], BY_PARENT), 0);

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory of a process that no mover has been to is marked without a look at its page tables, and
+ * whatever there would be to see keeps a process from counting as such.
+ *
+ * All that happens in programs that were started after the first mark of the system's life and
+ * have not forked: each test starts this program anew, in a role, and looks at the numbers that
+ * come back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "movers_test.h"
+#include "sva.h"
+
+#define REGION_SIZE	(2 * MIB)
+#define TRIES		40	/* to mark while pages are on their way */
+#define PROOF		4	/* and so often it has to be so */
+
+/* What ends a role, instead of numbers, and why. */
+static void must(const char *what, int ret)
+{
+	if (!ret)
+		return;
+	fprintf(stderr, "# %s: %s\n", what, strerror(-ret));
+	exit(1);
+}
+
+static void say(long long number)
+{
+	printf("%lld\n", number);
+	fflush(stdout);
+}
+
+static void map(struct region *r, int node)
+{
+	must("map", region_map(r, MEM_ANON, FOLIO_4K, REGION_SIZE));
+	must("populate", region_populate(r, node));
+}
+
+static void write_all(const struct region *r)
+{
+	for (size_t offset = 0; offset < r->size; offset += page_size())
+		*(volatile char *)(r->addr + offset) = *(volatile char *)(r->addr + offset);
+}
+
+/* How many page faults it takes to write to all pages. */
+static int write_faults(const struct region *r)
+{
+	struct faults faults;
+	int count;
+
+	must("faults", faults_open(&faults));
+	write_all(r);
+	count = faults_count(&faults, r->addr, r->size);
+	faults_close(&faults);
+	return count;
+}
+
+static void ground(struct ground *g)
+{
+	const char *why = ground_init(g);
+
+	must(why, why ? -ENODEV : 0);
+}
+
+/* ------------------------------------------------------------------------------ accessed bits */
+
+#define IDLE_BITMAP	"/sys/kernel/mm/page_idle/bitmap"
+
+/* Clears the accessed bits of all pages (if @set), and says how many have it still clear. */
+static int idle_pages(struct region *r, bool set)
+{
+	int fd = open(IDLE_BITMAP, O_RDWR | O_CLOEXEC), idle = 0;
+
+	must(IDLE_BITMAP, fd < 0 ? -errno : 0);
+	must("snapshot", region_snapshot(r));
+	for (size_t page = 0; page < region_pages(r); page++) {
+		uint64_t pfn = pagemap_pfn(r->before[page]), word = 1ULL << pfn % 64;
+		off_t at = pfn / 64 * sizeof(word);
+
+		if (set && pwrite(fd, &word, sizeof(word), at) != sizeof(word))
+			must("idle", -errno);
+		if (pread(fd, &word, sizeof(word), at) != sizeof(word))
+			must("idle", -errno);
+		idle += word >> pfn % 64 & 1;
+	}
+	close(fd);
+	return idle;
+}
+
+/* Idle pages before and after the mark, in a process as it was born and in one that has forked. */
+static void role_untouched(void)
+{
+	struct region r[2];
+	int status;
+	pid_t pid;
+
+	for (int i = 0; i < 2; i++) {
+		map(&r[i], -1);
+		say(idle_pages(&r[i], true));
+		must("mark", region_mark(&r[i]));
+		say(idle_pages(&r[i], false));
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		must("fork", pid < 0 || waitpid(pid, &status, 0) != pid ? -errno : 0);
+	}
+}
+
+/* A device that can't set accessed bits, bound after the mark: faults without and with it. */
+static void role_bound(void)
+{
+	struct region r[2];
+	int fd;
+
+	for (int i = 0; i < 2; i++) {
+		map(&r[i], -1);
+		say(idle_pages(&r[i], true));
+	}
+	must("mark", region_mark(&r[1]));
+	fd = sva_open_bound(0);
+	must("bind", fd < 0 ? fd : 0);
+	for (int i = 0; i < 2; i++) {
+		struct sva_testdev_job job = sva_job(SVA_TESTDEV_READ, r[i].addr, r[i].size, 1);
+		struct sva_testdev_stats stats;
+
+		must("job", sva_run(fd, &job, &stats));
+		say(stats.causes[SVA_TESTDEV_OLD]);
+	}
+}
+
+/* ------------------------------------------------------------------------------ NUMA balancing */
+
+static void scan(struct ground *g, struct region *r, int nr)
+{
+	long long wanted = vmstat("numa_pte_updates");
+	double deadline = now() + 4 * SECONDS;
+
+	for (int i = 0; i < nr; i++) {
+		struct region *regions[] = { &r[i] };
+
+		/* On the other node: pages that are local already get no hint. */
+		must("map", region_map(&r[i], MEM_ANON, FOLIO_4K, REGION_SIZE));
+		must("place", numa_balancing.place(g, regions, 1));
+		write_all(&r[i]);
+		wanted += region_pages(&r[i]) * 3 / 4;
+	}
+	must("scan", numa_scan_fast());
+	/* Scans are made on behalf of a running task. */
+	while (now() < deadline && vmstat("numa_pte_updates") < wanted)
+		for (volatile int i = 0; i < 100000; i++)
+			;
+	must("scan", numa_scan_stop());
+}
+
+/* Faults on hints, unmarked and marked, before anything else was scanned here */
+static void role_scanned(void)
+{
+	struct ground g;
+	struct region r[2];
+
+	ground(&g);
+	scan(&g, &r[1], 1);
+	must("mark", region_mark(&r[1]));
+	say(write_faults(&r[1]));
+	scan(&g, &r[0], 1);
+	say(write_faults(&r[0]));
+}
+
+/* The same of a child, which has the hints from its parent */
+static void role_inherited(void)
+{
+	struct ground g;
+	struct region r[2];
+	int status;
+	pid_t pid;
+
+	ground(&g);
+	scan(&g, r, 2);
+	/* Writing would have to copy. */
+	pid = fork();
+	if (!pid) {
+		struct faults faults;
+
+		must("mark", region_mark(&r[0]));
+		for (int i = 0; i < 2; i++) {
+			must("faults", faults_open(&faults));
+			region_touch(&r[i]);
+			say(faults_count(&faults, r[i].addr, r[i].size));
+			faults_close(&faults);
+		}
+		fflush(stdout);
+		_exit(0);
+	}
+	must("fork", pid < 0 || waitpid(pid, &status, 0) != pid ? -errno : 0);
+	must("child", status ? -EIO : 0);
+}
+
+/* ----------------------------------------------------------------------------------------- KSM */
+
+static bool is_merging(void *arg)
+{
+	return ksm_pages(arg) > 0 && file_number("/sys/kernel/mm/ksm/pages_sharing") > 0;
+}
+
+static int have_merged(void *arg)
+{
+	const struct region *r = arg;
+
+	if (madvise(r->addr, r->size, MADV_MERGEABLE))
+		return -errno;
+	return ksm_fast() ?: poll_until(is_merging, arg, 4 * SECONDS) ? ksm.push(NULL, NULL, 0) :
+								       -ETIME;
+}
+
+/* Pages that KSM has made its own because a child wanted it, before and after the mark */
+static void role_shared(void)
+{
+	struct region r, *regions[] = { &r };
+	struct peer peer;
+	struct ground g;
+
+	ground(&g);
+	must("map", region_map(&r, MEM_ANON, FOLIO_4K, REGION_SIZE));
+	must("place", ksm.place(&g, regions, 1));
+	must("merge", peer_start(&peer, have_merged, &r));
+	must("KSM", file_write("/sys/kernel/mm/ksm/run", "0"));
+	say(ksm_pages(&r));
+	must("mark", region_mark(&r));
+	say(ksm_pages(&r));
+	peer_stop(&peer);
+}
+
+/* ----------------------------------------------------------------------------------- migration */
+
+/*
+ * Marks as soon as a page is on its way.  Says where the pages are, then how many were away
+ * before and after the mark.
+ */
+static void role_moved(void)
+{
+	uint64_t start = UINT64_MAX, end = 0, *entries;
+	double deadline = now() + SECONDS;
+	size_t away = 0, pages;
+	struct region r;
+	struct ground g;
+
+	ground(&g);
+	map(&r, g.node);
+	pages = region_pages(&r);
+	must("snapshot", region_snapshot(&r));
+	for (size_t i = 0; i < pages; i++) {
+		uint64_t at = pagemap_pfn(r.before[i]) * page_size();
+
+		start = at < start ? at : start;
+		end = at + page_size() > end ? at + page_size() : end;
+	}
+	say(start);
+	say(end);
+
+	entries = calloc(pages, sizeof(*entries));
+	must("memory", entries ? 0 : -ENOMEM);
+	while (!away && now() < deadline) {
+		must("pagemap", pagemap_read(r.addr, r.size, entries));
+		for (size_t i = 0; i < pages; i++)
+			away += !(entries[i] & PM_PRESENT);
+	}
+	must("mark", region_mark(&r));
+	must("pagemap", pagemap_read(r.addr, r.size, entries));
+	say(away);
+	away = 0;
+	for (size_t i = 0; i < pages; i++)
+		away += !(entries[i] & PM_PRESENT);
+	say(away);
+}
+
+/* --------------------------------------------------------------------------------------- roles */
+
+static const struct {
+	const char *name;
+	void (*play)(void);
+} roles[] = {
+	{ "untouched", role_untouched },
+	{ "bound", role_bound },
+	{ "scanned", role_scanned },
+	{ "inherited", role_inherited },
+	{ "shared", role_shared },
+	{ "moved", role_moved },
+};
+
+static int play(const char *role)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
+		if (!strcmp(role, roles[i].name)) {
+			roles[i].play();
+			settings_restore();
+			return 0;
+		}
+	}
+	return 2;
+}
+
+/**
+ * struct actor - this program, started anew
+ * @pid:	the process
+ * @numbers:	what it says
+ */
+struct actor {
+	pid_t pid;
+	FILE *numbers;
+};
+
+static int actor_start(struct actor *actor, const char *role)
+{
+	char * const args[] = { "pristine", "role", (char *)role, NULL };
+	posix_spawn_file_actions_t actions;
+	int ends[2], ret;
+	char *page;
+
+	/* The first mark, unless there was one */
+	page = mmap(NULL, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED || madvise(page, page_size(), MADV_NOMIGRATE) ||
+	    munmap(page, page_size()) || pipe2(ends, O_CLOEXEC))
+		return -errno;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+	ret = -posix_spawn(&actor->pid, "/proc/self/exe", &actions, NULL, args, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[1]);
+	actor->numbers = fdopen(ends[0], "r");
+	return ret;
+}
+
+static long long actor_says(struct actor *actor)
+{
+	long long number;
+
+	return fscanf(actor->numbers, "%lld", &number) == 1 ? number : -1;
+}
+
+/* Returns whether it came to its end. */
+static bool actor_end(struct actor *actor)
+{
+	int status;
+
+	fclose(actor->numbers);
+	return waitpid(actor->pid, &status, 0) == actor->pid && !status;
+}
+
+/* --------------------------------------------------------------------------------------- tests */
+
+FIXTURE(pristine)
+{
+	struct ground ground;
+	struct actor actor;
+};
+
+FIXTURE_SETUP(pristine)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: region_missing(MEM_ANON, FOLIO_4K);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(pristine)
+{
+	damon_off();
+	settings_restore();
+}
+
+/* Pages that are not looked at stay idle; after a fork() they are looked at. */
+TEST_F_TIMEOUT(pristine, nothing_to_look_at, TIMEOUT)
+{
+	int pages = REGION_SIZE / page_size();
+	long long before, after;
+
+	if (access(IDLE_BITMAP, W_OK))
+		SKIP(return, "no CONFIG_IDLE_PAGE_TRACKING");
+	ASSERT_EQ(0, actor_start(&self->actor, "untouched"));
+	before = actor_says(&self->actor);
+	after = actor_says(&self->actor);
+	TH_LOG("as it was born: %lld pages idle, after the mark %lld", before, after);
+	EXPECT_GE(before, pages * 3 / 4);
+	EXPECT_GE(after, pages * 3 / 4);
+	before = actor_says(&self->actor);
+	after = actor_says(&self->actor);
+	TH_LOG("after fork(): %lld pages idle, after the mark %lld", before, after);
+	EXPECT_GE(before, pages * 3 / 4);
+	EXPECT_EQ(0, after);
+	EXPECT_TRUE(actor_end(&self->actor));
+}
+
+/* A device that is bound later finds no old page among the marked ones. */
+TEST_F_TIMEOUT(pristine, device_is_bound_later, TIMEOUT)
+{
+	const char *why = sva_missing() ?: access(IDLE_BITMAP, W_OK) ?
+			  "no CONFIG_IDLE_PAGE_TRACKING" : NULL;
+	int pages = REGION_SIZE / page_size();
+	long long unmarked, marked;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, actor_start(&self->actor, "bound"));
+	for (int i = 0; i < 2; i++)
+		EXPECT_GE(actor_says(&self->actor), pages * 3 / 4);
+	unmarked = actor_says(&self->actor);
+	marked = actor_says(&self->actor);
+	TH_LOG("%lld I/O page faults on unmarked pages, %lld on marked ones", unmarked, marked);
+	EXPECT_GE(unmarked, pages * 3 / 4);
+	EXPECT_EQ(0, marked);
+	EXPECT_TRUE(actor_end(&self->actor));
+}
+
+static void hints_are_repaired(struct __test_metadata *_metadata, struct actor *actor,
+			       const char *role)
+{
+	long long marked, unmarked;
+
+	ASSERT_EQ(0, actor_start(actor, role));
+	marked = actor_says(actor);
+	unmarked = actor_says(actor);
+	TH_LOG("%lld faults on hints unmarked, %lld marked", unmarked, marked);
+	EXPECT_GT(unmarked, 0);
+	EXPECT_EQ(0, marked);
+	EXPECT_TRUE(actor_end(actor));
+}
+
+TEST_F_TIMEOUT(pristine, first_scan_counts, TIMEOUT)
+{
+	const char *why = numa_balancing.missing(&self->ground);
+
+	if (why)
+		SKIP(return, "%s", why);
+	hints_are_repaired(_metadata, &self->actor, "scanned");
+}
+
+TEST_F_TIMEOUT(pristine, child_has_its_parents_hints, TIMEOUT)
+{
+	const char *why = numa_balancing.missing(&self->ground);
+
+	if (why)
+		SKIP(return, "%s", why);
+	hints_are_repaired(_metadata, &self->actor, "inherited");
+}
+
+/* A page that parent and child share becomes KSM's if either wants it. */
+TEST_F_TIMEOUT(pristine, child_has_merged, TIMEOUT)
+{
+	const char *why = ksm.missing(&self->ground);
+	long long before, after;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, actor_start(&self->actor, "shared"));
+	before = actor_says(&self->actor);
+	after = actor_says(&self->actor);
+	TH_LOG("%lld pages of the parent are KSM's, after the mark %lld", before, after);
+	EXPECT_GT(before, 0);
+	EXPECT_EQ(0, after);
+	EXPECT_TRUE(actor_end(&self->actor));
+	ASSERT_EQ(0, file_write("/sys/kernel/mm/ksm/run", "2"));
+}
+
+/* The first migration of the process's life is waited for. */
+TEST_F_TIMEOUT(pristine, first_migration_counts, TIMEOUT)
+{
+	const char *why = damon.missing(&self->ground);
+	long long on_their_way = 0, left = 0;
+	int tries = 0, active = 0;
+
+	if (why)
+		SKIP(return, "%s", why);
+	while (active < PROOF && tries++ < TRIES) {
+		long long start, end, away;
+
+		ASSERT_EQ(0, actor_start(&self->actor, "moved"));
+		start = actor_says(&self->actor);
+		end = actor_says(&self->actor);
+		ASSERT_EQ(0, damon_setup("paddr", "migrate_cold"));
+		ASSERT_EQ(0, damon_range(start, end));
+		ASSERT_EQ(0, damon_target(self->ground.other));
+		ASSERT_EQ(0, damon_on());
+		away = actor_says(&self->actor);
+		active += away > 0;
+		on_their_way += away;
+		left += actor_says(&self->actor);
+		EXPECT_TRUE(actor_end(&self->actor));
+		damon_off();
+	}
+	TH_LOG("%d tries: %lld pages on their way in %d of them, %lld after the mark", tries,
+	       on_their_way, active, left);
+	if (active < PROOF)
+		TH_LOG("INCONCLUSIVE: no page was on its way when the process looked");
+	EXPECT_EQ(PROOF, active);
+	EXPECT_EQ(0, left);
+}
+
+/* TEST_HARNESS_MAIN, but a role comes before anything forks. */
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "role"))
+		return play(argv[2]);
+	return test_harness_run(argc, argv);
+}
