@@ -123,7 +123,11 @@ FIXTURE_TEARDOWN_PARENT(race)
 {
 	if (self->mover > 0) {
 		kill(self->mover, SIGKILL);
-		for (int i = 0; i < 100 && !kill(self->mover, 0); i++)
+		/*
+		 * As long as it takes: 6.12 locks up if one process waits for a DAMON of
+		 * which another takes the files away.
+		 */
+		for (int i = 0; i < 6000 && !kill(self->mover, 0); i++)
 			usleep(10000);
 	}
 	damon_off();
