@@ -245,7 +245,7 @@ static void role_shared(void)
  * Marks as soon as a page is on its way.  Says where the pages are, then how many were away
  * before and after the mark.
  */
-static void role_moved(void)
+static void moved(bool downwards)
 {
 	uint64_t start = UINT64_MAX, end = 0, *entries;
 	double deadline = now() + SECONDS;
@@ -254,8 +254,13 @@ static void role_moved(void)
 	struct ground g;
 
 	ground(&g);
-	map(&r, g.node);
+	must("map", region_map(&r, MEM_ANON, FOLIO_4K, REGION_SIZE));
 	pages = region_pages(&r);
+	/* The mover goes by page frames, which are handed out upwards. */
+	must("policy", policy_bind(g.node));
+	for (size_t i = 0; i < pages; i++)
+		*(volatile char *)(r.addr + (downwards ? pages - 1 - i : i) * page_size()) = 1;
+	must("policy", policy_default());
 	must("snapshot", region_snapshot(&r));
 	for (size_t i = 0; i < pages; i++) {
 		uint64_t at = pagemap_pfn(r.before[i]) * page_size();
@@ -282,6 +287,20 @@ static void role_moved(void)
 	say(away);
 }
 
+static void role_moved_upwards(void)
+{
+	moved(false);
+}
+
+/*
+ * From its end to its start, while the mark goes from the start to the end: pages that it has
+ * found in place already are next.
+ */
+static void role_moved_downwards(void)
+{
+	moved(true);
+}
+
 /* --------------------------------------------------------------------------------------- roles */
 
 static const struct {
@@ -293,7 +312,8 @@ static const struct {
 	{ "scanned", role_scanned },
 	{ "inherited", role_inherited },
 	{ "shared", role_shared },
-	{ "moved", role_moved },
+	{ "moved_upwards", role_moved_upwards },
+	{ "moved_downwards", role_moved_downwards },
 };
 
 static int play(const char *role)
@@ -472,38 +492,50 @@ TEST_F_TIMEOUT(pristine, child_has_merged, TIMEOUT)
 	ASSERT_EQ(0, file_write("/sys/kernel/mm/ksm/run", "2"));
 }
 
-/* The first migration of the process's life is waited for. */
-TEST_F_TIMEOUT(pristine, first_migration_counts, TIMEOUT)
+static void mark_while_moving(struct __test_metadata *_metadata, struct ground *ground,
+			      const char *role)
 {
-	const char *why = damon.missing(&self->ground);
 	long long on_their_way = 0, left = 0;
 	int tries = 0, active = 0;
 
-	if (why)
-		SKIP(return, "%s", why);
 	while (active < PROOF && tries++ < TRIES) {
 		long long start, end, away;
+		struct actor actor;
 
-		ASSERT_EQ(0, actor_start(&self->actor, "moved"));
-		start = actor_says(&self->actor);
-		end = actor_says(&self->actor);
+		ASSERT_EQ(0, actor_start(&actor, role));
+		start = actor_says(&actor);
+		end = actor_says(&actor);
 		ASSERT_EQ(0, damon_setup("paddr", "migrate_cold"));
 		ASSERT_EQ(0, damon_range(start, end));
-		ASSERT_EQ(0, damon_target(self->ground.other));
+		ASSERT_EQ(0, damon_target(ground->other));
 		ASSERT_EQ(0, damon_on());
-		away = actor_says(&self->actor);
+		away = actor_says(&actor);
 		active += away > 0;
 		on_their_way += away;
-		left += actor_says(&self->actor);
-		EXPECT_TRUE(actor_end(&self->actor));
+		left += actor_says(&actor);
+		EXPECT_TRUE(actor_end(&actor));
 		damon_off();
 	}
-	TH_LOG("%d tries: %lld pages on their way in %d of them, %lld after the mark", tries,
-	       on_their_way, active, left);
+	TH_LOG("%s, %d tries: %lld pages on their way in %d of them, %lld after the mark", role,
+	       tries, on_their_way, active, left);
 	if (active < PROOF)
 		TH_LOG("INCONCLUSIVE: no page was on its way when the process looked");
 	EXPECT_EQ(PROOF, active);
 	EXPECT_EQ(0, left);
+}
+
+/*
+ * The first migration of the process's life is waited for, and nothing more of it is unmapped
+ * once the mark is set.
+ */
+TEST_F_TIMEOUT(pristine, first_migration_counts, TIMEOUT)
+{
+	const char *why = damon.missing(&self->ground);
+
+	if (why)
+		SKIP(return, "%s", why);
+	mark_while_moving(_metadata, &self->ground, "moved_upwards");
+	mark_while_moving(_metadata, &self->ground, "moved_downwards");
 }
 
 /* TEST_HARNESS_MAIN, but a role comes before anything forks. */
