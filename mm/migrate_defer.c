@@ -39,6 +39,9 @@
  * sees the flag; one whose question came before has left a migration entry,
  * which the setter finds and waits for.  Questions 1 and 2 need no ordering
  * with the setter: they save work and other VMAs' mappings, question 3 decides.
+ * In an address space that nobody has been to yet the setter looks at no table:
+ * a mover that it does not see (settle_has_to_look()) has yet to ask question 3,
+ * and will see the flag (mm_not_pristine()).
  *
  * A mark is set: mmap_lock (W) -> page table lock.
  * Question 2:    folio lock (try, unless held) -> i_mmap_rwsem or

@@ -458,23 +458,22 @@ static bool settle_fills(const struct vm_area_struct *vma)
 }
 
 /*
- * Can there be anything to settle in a VMA that has just been marked?  Not where
- * all entries are as page faults have left them, see mm_not_pristine(), and no
- * device is bound: binding one has a look of its own, for entries that are old or
- * clean.  Files have entries that others take away, and KSM merges at any time.
+ * Can there be anything to settle in a VMA that has just been marked?  Not while its
+ * address space is pristine and no device is bound: binding one has a look of its
+ * own, for entries that are old or clean.  In mappings of files there are entries
+ * that others take away.
  */
 static bool settle_has_to_look(const struct vm_area_struct *vma)
 {
-	const struct mm_struct *mm = vma->vm_mm;
-
 	/*
 	 * Whoever changes entries calls mm_not_pristine(), then sees the mark; so
 	 * does iommu_sva_hint_bound().
 	 */
 	smp_mb();
-	return !READ_ONCE(mm->nomigrate_pristine) || !vma_is_anonymous(vma) ||
-	       test_bit(MMF_VM_MERGEABLE, &mm->flags) ||
-	       !arch_has_hw_pte_young() || mm_valid_pasid(vma->vm_mm);
+	return !READ_ONCE(vma->vm_mm->nomigrate_pristine) ||
+	       !vma_is_anonymous(vma) || mm_valid_pasid(vma->vm_mm) ||
+	       (IS_ENABLED(CONFIG_IOMMU_SVA) &&
+		!IS_ENABLED(CONFIG_IOMMU_SVA_HINT));
 }
 
 /**

@@ -341,8 +341,13 @@ void iommu_sva_hint_bound(struct mm_struct *mm)
 
 	/* Whoever sets a mark just now sees the bond or is seen here. */
 	smp_mb();
-	if (READ_ONCE(mm->nomigrate_vm))
-		hint_prefault(mm->iommu_mm->hint, 0, mm->task_size, &prefault);
+	if (!READ_ONCE(mm->nomigrate_vm))
+		return;
+
+	/* Who walks for accessed bits and has not seen the bond comes to an end. */
+	mmap_write_lock(mm);
+	mmap_write_unlock(mm);
+	hint_prefault(mm->iommu_mm->hint, 0, mm->task_size, &prefault);
 }
 
 /**

@@ -361,18 +361,19 @@ static inline void mm_init_pristine(struct mm_struct *mm)
 }
 
 /**
- * mm_not_pristine - before page table entries change without a page fault
+ * mm_not_pristine - from now on setting a mark has to look at page tables
  * @mm: the address space
  *
- * As long as nobody has called this for @mm, its anonymous memory is mapped as
- * page faults have mapped it, and setting a mark need not look at page tables.
- * Whoever begins a migration, leaves NUMA hints, or has entries that others share
- * calls it before the first entry changes.  Address spaces that are older than the
- * first mark of the system's life never count as pristine, so that nobody pays
- * before there is one.
+ * As long as nobody has called this for @mm, what is populated of its private
+ * anonymous memory is mapped as a page fault that writes leaves it, as far as the
+ * kernel is concerned: what the application or a tool has write-protected (soft-dirty,
+ * userfaultfd) is their wish.  Whoever begins a migration, leaves NUMA hints, shares
+ * pages, hands them to KSM, or maps them read-only for good calls it before the first
+ * entry changes.  Address spaces that are older than the first mark of the system's
+ * life never count as pristine, so that nobody pays before there is one.
  *
- * Context: any; before the caller asks whether a VMA is marked, see
- * settle_has_to_look() for the other side.
+ * Context: any; before the caller asks whether a VMA is marked, or with mmap_lock
+ * held.  settle_has_to_look() is the other side.
  */
 static inline void mm_not_pristine(struct mm_struct *mm)
 {
@@ -621,7 +622,8 @@ static inline bool folio_map_ready(const struct folio *folio,
 				   const struct vm_area_struct *vma)
 {
 	return vma_nomigrate(vma) &&
-	       (!folio_test_anon(folio) || folio_test_swapbacked(folio));
+	       (!folio_test_anon(folio) || folio_test_swapbacked(folio) ||
+		folio_test_hugetlb(folio));
 }
 
 #endif /* _LINUX_MIGRATE_DEFER_H */

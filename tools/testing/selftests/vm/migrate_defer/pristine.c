@@ -13,16 +13,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../../../../mm/gup_test.h"
 #include "../../kselftest_harness.h"
 #include "movers_test.h"
 #include "sva.h"
 
 #define REGION_SIZE	(2 * MIB)
-#define TRIES		40	/* to mark while pages are on their way */
-#define PROOF		4	/* and so often it has to be so */
+#define TRIES		60	/* to mark while pages are on their way */
+#define PROOF		8	/* and so often it has to be so */
 
 /* What ends a role, instead of numbers, and why. */
 static void must(const char *what, int ret)
@@ -74,6 +77,7 @@ static void ground(struct ground *g)
 /* ------------------------------------------------------------------------------ accessed bits */
 
 #define IDLE_BITMAP	"/sys/kernel/mm/page_idle/bitmap"
+#define GUP_TEST	"/sys/kernel/debug/gup_test"
 
 /* Clears the accessed bits of all pages (if @set), and says how many have it still clear. */
 static int idle_pages(struct region *r, bool set)
@@ -96,23 +100,85 @@ static int idle_pages(struct region *r, bool set)
 	return idle;
 }
 
-/* Idle pages before and after the mark, in a process as it was born and in one that has forked. */
+/* After an event that other memory knows: idle pages before and after the mark */
+static void idle_when_marked(void (*event)(struct region *other))
+{
+	struct region other, r;
+
+	map(&other, -1);
+	map(&r, -1);
+	if (event)
+		event(&other);
+	say(idle_pages(&r, true));
+	must("mark", region_mark(&r));
+	say(idle_pages(&r, false));
+}
+
 static void role_untouched(void)
 {
-	struct region r[2];
-	int status;
-	pid_t pid;
+	idle_when_marked(NULL);
+}
 
-	for (int i = 0; i < 2; i++) {
-		map(&r[i], -1);
-		say(idle_pages(&r[i], true));
-		must("mark", region_mark(&r[i]));
-		say(idle_pages(&r[i], false));
-		pid = fork();
-		if (!pid)
-			_exit(0);
-		must("fork", pid < 0 || waitpid(pid, &status, 0) != pid ? -errno : 0);
-	}
+static void have_child(struct region *other)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)other;
+	if (!pid)
+		_exit(0);
+	must("fork", pid < 0 || waitpid(pid, &status, 0) != pid ? -errno : 0);
+}
+
+static void role_forked(void)
+{
+	idle_when_marked(have_child);
+}
+
+static void have_mergeable(struct region *other)
+{
+	must("KSM", madvise(other->addr, other->size, MADV_MERGEABLE) ? -errno : 0);
+	must("KSM", madvise(other->addr, other->size, MADV_UNMERGEABLE) ? -errno : 0);
+}
+
+static void role_mergeable(void)
+{
+	idle_when_marked(have_mergeable);
+}
+
+/* What comes back by swapoff() is old and read-only. */
+static void have_swapped(struct region *other)
+{
+	must("swapon", swapon(SWAP, 0) ? -errno : 0);
+	must("pageout", madvise(other->addr, other->size, MADV_PAGEOUT) ? -errno : 0);
+	must("snapshot", pagemap_read(other->addr, other->size, other->before));
+	must("still there", other->before[0] & PM_PRESENT ? -EBUSY : 0);
+	must("swapoff", swapoff(SWAP) ? -errno : 0);
+}
+
+static void role_swapped(void)
+{
+	idle_when_marked(have_swapped);
+}
+
+/* Who is to read only has pages of his own instead of the zero page, mapped read-only. */
+static void have_unshared(struct region *other)
+{
+	struct pin_longterm_test pin = {
+		.addr = (uintptr_t)other->addr, .size = other->size,
+	};
+	int fd = open(GUP_TEST, O_RDWR | O_CLOEXEC);
+
+	must(GUP_TEST, fd < 0 ? -errno : 0);
+	must("drop", madvise(other->addr, other->size, MADV_DONTNEED) ? -errno : 0);
+	must("read", madvise(other->addr, other->size, MADV_POPULATE_READ) ? -errno : 0);
+	must("pin", ioctl(fd, PIN_LONGTERM_TEST_START, &pin) ? -errno : 0);
+	close(fd);
+}
+
+static void role_unshared(void)
+{
+	idle_when_marked(have_unshared);
 }
 
 /* A device that can't set accessed bits, bound after the mark: faults without and with it. */
@@ -308,6 +374,10 @@ static const struct {
 	void (*play)(void);
 } roles[] = {
 	{ "untouched", role_untouched },
+	{ "forked", role_forked },
+	{ "mergeable", role_mergeable },
+	{ "swapped", role_swapped },
+	{ "unshared", role_unshared },
 	{ "bound", role_bound },
 	{ "scanned", role_scanned },
 	{ "inherited", role_inherited },
@@ -377,6 +447,57 @@ static bool actor_end(struct actor *actor)
 
 /* --------------------------------------------------------------------------------------- tests */
 
+FIXTURE(looks)
+{
+	struct actor actor;
+};
+
+FIXTURE_VARIANT(looks)
+{
+	const char *role;
+	bool expected;
+};
+
+FIXTURE_VARIANT_ADD(looks, untouched) { .role = "untouched", .expected = false };
+
+FIXTURE_VARIANT_ADD(looks, forked) { .role = "forked", .expected = true };
+
+FIXTURE_VARIANT_ADD(looks, mergeable) { .role = "mergeable", .expected = true };
+
+FIXTURE_VARIANT_ADD(looks, swapped) { .role = "swapped", .expected = true };
+
+FIXTURE_VARIANT_ADD(looks, unshared) { .role = "unshared", .expected = true };
+
+FIXTURE_SETUP(looks)
+{
+	settings_restore();
+	if (geteuid())
+		SKIP(return, "only root sees page frames");
+	if (access(IDLE_BITMAP, W_OK))
+		SKIP(return, "no CONFIG_IDLE_PAGE_TRACKING");
+}
+
+FIXTURE_TEARDOWN_PARENT(looks)
+{
+	settings_restore();
+}
+
+/* Pages that are not looked at stay idle. */
+TEST_F_TIMEOUT(looks, only_if_needed, TIMEOUT)
+{
+	int pages = REGION_SIZE / page_size();
+	long long before, after;
+
+	ASSERT_EQ(0, actor_start(&self->actor, variant->role));
+	before = actor_says(&self->actor);
+	after = actor_says(&self->actor);
+	TH_LOG("%s: %lld pages idle, after the mark %lld", variant->role, before, after);
+	EXPECT_GE(before, pages * 3 / 4);
+	EXPECT_EQ(variant->expected, after == 0);
+	EXPECT_EQ(!variant->expected, after >= pages * 3 / 4);
+	EXPECT_TRUE(actor_end(&self->actor));
+}
+
 FIXTURE(pristine)
 {
 	struct ground ground;
@@ -397,28 +518,6 @@ FIXTURE_TEARDOWN_PARENT(pristine)
 {
 	damon_off();
 	settings_restore();
-}
-
-/* Pages that are not looked at stay idle; after a fork() they are looked at. */
-TEST_F_TIMEOUT(pristine, nothing_to_look_at, TIMEOUT)
-{
-	int pages = REGION_SIZE / page_size();
-	long long before, after;
-
-	if (access(IDLE_BITMAP, W_OK))
-		SKIP(return, "no CONFIG_IDLE_PAGE_TRACKING");
-	ASSERT_EQ(0, actor_start(&self->actor, "untouched"));
-	before = actor_says(&self->actor);
-	after = actor_says(&self->actor);
-	TH_LOG("as it was born: %lld pages idle, after the mark %lld", before, after);
-	EXPECT_GE(before, pages * 3 / 4);
-	EXPECT_GE(after, pages * 3 / 4);
-	before = actor_says(&self->actor);
-	after = actor_says(&self->actor);
-	TH_LOG("after fork(): %lld pages idle, after the mark %lld", before, after);
-	EXPECT_GE(before, pages * 3 / 4);
-	EXPECT_EQ(0, after);
-	EXPECT_TRUE(actor_end(&self->actor));
 }
 
 /* A device that is bound later finds no old page among the marked ones. */
