@@ -28,6 +28,7 @@ help:
 	@echo 'make apply TREE=/path/to/linux   apply the work to a kernel tree of yours'
 	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
+	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
 	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
@@ -66,8 +67,13 @@ lint:
 mutants:
 	@harness/mutants
 
+compare:
+	@harness/install-deps
+	@harness/install-deps --arch arm64
+	@harness/compare
+
 bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare

@@ -274,8 +274,15 @@ int nodes_fill(size_t leave)
 	return ret;
 }
 
-/* Populate the regions from the page frames that the mover will empty. */
-static int populate_inside(struct ground *g, struct region **regions, int nr)
+/**
+ * populate_inside() - populate regions from the page frames that a mandatory mover will empty
+ * @g: the ground, which says which they are
+ * @regions: the regions
+ * @nr: how many
+ *
+ * Return: 0 or a negative errno.
+ */
+int populate_inside(struct ground *g, struct region **regions, int nr)
 {
 	size_t want = 0;
 	int ret = 0;
@@ -331,18 +338,27 @@ static int hugetlb_give_back(struct ground *g)
 	return setting_write(path, "%lld", g->hugetlb_before);
 }
 
-/*
+/**
+ * watermarks_lower() - have little memory kept free until settings_restore()
+ *
  * The watermarks are high for the sake of THP, and raised whenever a size of THP is enabled.  Near
  * them compaction does not try, and beyond them the OOM killer comes.
+ *
+ * Return: 0 or a negative errno.
  */
-static int watermarks_lower(void)
+int watermarks_lower(void)
 {
 	return setting_write("/proc/sys/vm/watermark_boost_factor", "0") ?:
 	       setting_write("/proc/sys/vm/min_free_kbytes", "4096");
 }
 
-/* Free blocks of at least the size of a huge page. */
-static long free_huge_blocks(int node)
+/**
+ * free_huge_blocks() - count the free blocks of at least the size of a huge page
+ * @node: the node
+ *
+ * Return: the number.
+ */
+long free_huge_blocks(int node)
 {
 	size_t order = __builtin_ctzl(pmd_size() / page_size());
 	char buf[8192], *line = buf, *save;
@@ -712,8 +728,15 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
-/* A write that ends with -EINTR instead of trying forever. */
-static int write_bounded(const char *path, const char *value, int seconds)
+/**
+ * write_bounded() - a write that ends with -EINTR instead of trying forever
+ * @path: the file
+ * @value: what to write
+ * @seconds: how long it may take
+ *
+ * Return: 0 or a negative errno.
+ */
+int write_bounded(const char *path, const char *value, int seconds)
 {
 	struct sigaction action = { .sa_handler = on_alarm }, old;
 	int ret;

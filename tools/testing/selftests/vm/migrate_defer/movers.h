@@ -116,6 +116,7 @@ uint64_t ksm_word(size_t page);
 extern const struct mover demotion;
 
 const char *slow_node_missing(int *node);
+const char *slow_node_online(const char *how, int *node);
 const char *tier_group(void);
 
 /* DAMON's schemes (movers_damon.c) */
@@ -131,12 +132,21 @@ pid_t damon_pid(void);
 long long damon_stat(const char *name);
 int damon_watch(const char *operations, const char *action, uint64_t start, uint64_t end);
 
+/* Processes that keep movers busy (load.c) */
+pid_t load_compaction(void);
+pid_t load_pressure(void);
+void load_stop(pid_t pid);
+
 char *poison_address(const struct region *r);
 
 const char *ground_init(struct ground *g);
 void ground_release(struct ground *g);
 int regions_populate(struct region **regions, int nr, int node);
+int populate_inside(struct ground *g, struct region **regions, int nr);
 int nodes_fill(size_t leave);
+int watermarks_lower(void);
+long free_huge_blocks(int node);
+int write_bounded(const char *path, const char *value, int seconds);
 int numa_scan_fast(void);
 int numa_scan_stop(void);
 int compact_node(const struct ground *g);

@@ -35,20 +35,20 @@ static int slow_node_load(void)
 }
 
 /**
- * slow_node_missing() - have a NUMA node of a slower memory tier until settings_restore()
+ * slow_node_online() - have a NUMA node of a slower memory tier until settings_restore()
+ * @how: "online_movable", or "online_kernel" for memory that anybody may use
  * @node: which it is
  *
  * Return: why there is none, or NULL.
  */
-const char *slow_node_missing(int *node)
+const char *slow_node_online(const char *how, int *node)
 {
 	static char reason[PATH_MAX + 64];
 	int ret = slow_node_load();
 
 	if (ret == -ENODEV)
 		return "no memory was kept for the module slow_node at boot (see slow_node.c)";
-	ret = ret ?: setting_write("/sys/devices/system/memory/auto_online_blocks",
-				   "online_movable");
+	ret = ret ?: setting_write("/sys/devices/system/memory/auto_online_blocks", "%s", how);
 	ret = ret ?: file_write(MODULE "online", "1");
 	if (ret) {
 		snprintf(reason, sizeof(reason), "no slow node: %s: %s",
@@ -58,6 +58,17 @@ const char *slow_node_missing(int *node)
 	setting_on_restore(MODULE "online", "0");
 	*node = file_number(MODULE "node");
 	return NULL;
+}
+
+/**
+ * slow_node_missing() - have such a node, of memory that is easily given back
+ * @node: which it is
+ *
+ * Return: why there is none, or NULL.
+ */
+const char *slow_node_missing(int *node)
+{
+	return slow_node_online("online_movable", node);
 }
 
 /**

@@ -393,14 +393,33 @@ size_t sva_wrong_counters(const void *addr, size_t pages, uint64_t base,
 }
 
 /**
- * sva_describe() - the counts of a job in a line
- * @stats: the counts
+ * sva_stall_below() - what a share of the stalls stayed below
+ * @stats: the counts of a job
+ * @share: the share, 1 for all
  *
- * Return: the line, valid until the next call.
+ * Return: an upper bound in microseconds.
  */
-const char *sva_describe(const struct sva_testdev_stats *stats)
+unsigned long long sva_stall_below(const struct sva_testdev_stats *stats, double share)
 {
-	static const char * const causes[SVA_TESTDEV_NR_CAUSES] = {
+	uint64_t seen = 0;
+
+	for (int i = 0; i < SVA_TESTDEV_NR_BUCKETS; i++) {
+		seen += stats->stall_hist[i];
+		if (seen >= share * stats->stalls)
+			return (2ULL << i) / 1000;
+	}
+	return 0;
+}
+
+/**
+ * sva_cause_name() - why a device had an I/O page fault, in a word
+ * @cause: why
+ *
+ * Return: the word.
+ */
+const char *sva_cause_name(enum sva_testdev_cause cause)
+{
+	static const char * const names[SVA_TESTDEV_NR_CAUSES] = {
 		[SVA_TESTDEV_NONE] = "none",
 		[SVA_TESTDEV_MIGRATION] = "migration",
 		[SVA_TESTDEV_SWAP] = "swap",
@@ -409,6 +428,18 @@ const char *sva_describe(const struct sva_testdev_stats *stats)
 		[SVA_TESTDEV_OLD] = "old",
 		[SVA_TESTDEV_CLEAN] = "clean",
 	};
+
+	return names[cause];
+}
+
+/**
+ * sva_describe() - the counts of a job in a line
+ * @stats: the counts
+ *
+ * Return: the line, valid until the next call.
+ */
+const char *sva_describe(const struct sva_testdev_stats *stats)
+{
 	static char line[512];
 	size_t n;
 
@@ -418,8 +449,8 @@ const char *sva_describe(const struct sva_testdev_stats *stats)
 		     stats->dropped, stats->mismatches, stats->stall_ns_max / 1000, stats->faults);
 	for (int i = 0; i < SVA_TESTDEV_NR_CAUSES; i++)
 		if (stats->causes[i])
-			n += snprintf(line + n, sizeof(line) - n, " %s:%llu", causes[i],
-				      stats->causes[i]);
+			n += snprintf(line + n, sizeof(line) - n, " %s:%llu",
+				      sva_cause_name(i), stats->causes[i]);
 	return line;
 }
 

@@ -46,6 +46,8 @@ int sva_wait_quiet(int fd);
 uint64_t *sva_word(const void *addr, size_t page);
 size_t sva_wrong_counters(const void *addr, size_t pages, uint64_t base,
 			  const struct sva_testdev_stats *stats);
+unsigned long long sva_stall_below(const struct sva_testdev_stats *stats, double share);
+const char *sva_cause_name(enum sva_testdev_cause cause);
 const char *sva_describe(const struct sva_testdev_stats *stats);
 
 /* Samplers */

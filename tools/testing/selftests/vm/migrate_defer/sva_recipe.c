@@ -7,13 +7,10 @@
  * SVA_SECONDS=n in the environment: how long.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/swap.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../kselftest_harness.h"
@@ -26,7 +23,6 @@
 #define FAULTS		100	/* at least, of a device on memory that may be moved */
 #define TIMEOUT		1200
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
-#define FRAGMENT_BYTES	(64 * MIB)
 
 enum protection { NOTHING, LOCKED, RECIPE, NR_PROTECTIONS };
 
@@ -53,54 +49,6 @@ FIXTURE(recipe) {
 	pid_t pressure;
 };
 
-/* Scattered free pages, and everybody told to get together. */
-static void fragment_and_compact(void)
-{
-	char *pool = mmap(NULL, FRAGMENT_BYTES, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	unsigned int round = 0;
-
-	madvise(pool, FRAGMENT_BYTES, MADV_NOHUGEPAGE);
-	for (;; round++) {
-		for (size_t at = 0; at < FRAGMENT_BYTES; at += page_size())
-			pool[at] = 1;
-		for (size_t at = 0; at < FRAGMENT_BYTES; at += page_size())
-			if ((at / page_size() + round) % 8)
-				madvise(pool + at, page_size(), MADV_DONTNEED);
-		file_write("/proc/sys/vm/compact_memory", "1");
-	}
-}
-
-/* Somebody who needs more than there is. */
-static void press(void)
-{
-	for (;;) {
-		size_t size = 64 * MIB;
-		char *mem;
-
-		for (int node = 0; node < node_count(); node++)
-			size += node_meminfo(node, "MemFree:");
-		mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (mem == MAP_FAILED)
-			continue;
-		for (size_t at = 0; at < size; at += page_size())
-			mem[at] = 1;
-		munmap(mem, size);
-	}
-}
-
-static pid_t start(void (*work)(void))
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		work();
-	}
-	return pid;
-}
-
 static int protect(struct region *r, enum protection protection)
 {
 	if (protection != NOTHING && mlock(r->addr, r->size))
@@ -125,8 +73,8 @@ FIXTURE_SETUP(recipe)
 		SKIP(return, "no swap on %s: %s", SWAP, strerror(errno));
 	ASSERT_OK(nodes_fill(FREE_BYTES));
 	/* Before there is anything that fork() would write-protect */
-	self->fragmenter = start(fragment_and_compact);
-	self->pressure = start(press);
+	self->fragmenter = load_compaction();
+	self->pressure = load_pressure();
 	for (int i = 0; i < NR_PROTECTIONS; i++) {
 		struct region *r = &self->user[i].r;
 
@@ -144,19 +92,6 @@ FIXTURE_TEARDOWN_PARENT(recipe)
 	swapoff(SWAP);
 }
 
-/* Upper bound of the stalls that all but a share of them stay below, in microseconds */
-static unsigned long long stall_below(const struct sva_testdev_stats *stats, double share)
-{
-	uint64_t seen = 0;
-
-	for (int i = 0; i < SVA_TESTDEV_NR_BUCKETS; i++) {
-		seen += stats->stall_hist[i];
-		if (seen >= share * stats->stalls)
-			return (2ULL << i) / 1000;
-	}
-	return 0;
-}
-
 static void print_table(const struct user *user, double seconds)
 {
 	printf("# I/O page faults of a device in %.0f s of compaction, NUMA balancing and memory\n"
@@ -168,8 +103,9 @@ static void print_table(const struct user *user, double seconds)
 		const struct sva_testdev_stats *s = &user[i].stats;
 
 		printf("# %-12s%10zu%10llu%9llu us%9llu us%9llu us%12llu%10llu\n",
-		       protection_name[i], user[i].moved, s->faults, stall_below(s, 0.5),
-		       stall_below(s, 0.99), s->stall_ns_max / 1000, s->accesses, s->mismatches);
+		       protection_name[i], user[i].moved, s->faults, sva_stall_below(s, 0.5),
+		       sva_stall_below(s, 0.99), s->stall_ns_max / 1000, s->accesses,
+		       s->mismatches);
 	}
 }
 
@@ -243,8 +179,8 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 		EXPECT_EQ(0, sva_wrong_counters(user->r.addr, region_pages(&user->r), 0,
 						&user->stats));
 	}
-	kill(self->fragmenter, SIGKILL);
-	kill(self->pressure, SIGKILL);
+	load_stop(self->fragmenter);
+	load_stop(self->pressure);
 	print_table(self->user, seconds);
 	for (size_t i = 0; i < ARRAY_SIZE(proof); i++) {
 		printf("# %s: %lld\n", proof[i], vmstat(proof[i]) - before[i]);
