@@ -541,11 +541,13 @@ TEST_F_TIMEOUT(pristine, device_is_bound_later, TIMEOUT)
 	EXPECT_TRUE(actor_end(&self->actor));
 }
 
-static void hints_are_repaired(struct __test_metadata *_metadata, struct actor *actor,
-			       const char *role)
+static void hints_are_repaired(struct __test_metadata *_metadata, struct ground *ground,
+			       struct actor *actor, const char *role)
 {
 	long long marked, unmarked;
 
+	/* Born where it will run, it has nothing else that NUMA balancing would move. */
+	ASSERT_EQ(0, cpu_pin(ground->cpu));
 	ASSERT_EQ(0, actor_start(actor, role));
 	marked = actor_says(actor);
 	unmarked = actor_says(actor);
@@ -561,7 +563,7 @@ TEST_F_TIMEOUT(pristine, first_scan_counts, TIMEOUT)
 
 	if (why)
 		SKIP(return, "%s", why);
-	hints_are_repaired(_metadata, &self->actor, "scanned");
+	hints_are_repaired(_metadata, &self->ground, &self->actor, "scanned");
 }
 
 TEST_F_TIMEOUT(pristine, child_has_its_parents_hints, TIMEOUT)
@@ -570,7 +572,7 @@ TEST_F_TIMEOUT(pristine, child_has_its_parents_hints, TIMEOUT)
 
 	if (why)
 		SKIP(return, "%s", why);
-	hints_are_repaired(_metadata, &self->actor, "inherited");
+	hints_are_repaired(_metadata, &self->ground, &self->actor, "inherited");
 }
 
 /* A page that parent and child share becomes KSM's if either wants it. */
