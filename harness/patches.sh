@@ -50,7 +50,7 @@ check_series() {
 # does_not_fit PATCH GIT-ERRORS: the clear error: patch, file and hunk.
 does_not_fit() {
 	local patch=$1 errors=$2 file line hunk
-	IFS=: read -r file line < <(sed -n 's/^error: patch failed: //p' "$errors" | head -1)
+	IFS=: read -r file line < <(sed -n 's/^error: patch failed: //p' "$errors" | sed -n 1p)
 	if [ -n "$file" ]; then
 		hunk=$(awk -v f="+++ b/$file" -v l="$line" '
 			/^\+\+\+ / { on = $0 == f }
@@ -125,5 +125,5 @@ save_state() {
 tree_is_pristine() {
 	[ -f "$STATE/head" ] &&
 		[ "$(cat "$STATE/head")" = "$(git -C "$TREE" rev-parse HEAD)" ] &&
-		[ -z "$(git -C "$TREE" status --porcelain | head -1)" ]
+		[ -z "$(git -C "$TREE" status --porcelain | sed -n 1p)" ]
 }

@@ -463,7 +463,7 @@ static bool settle_fills(const struct vm_area_struct *vma)
  * own, for entries that are old or clean.  In mappings of files there are entries
  * that others take away.
  */
-static bool settle_has_to_look(const struct vm_area_struct *vma)
+static bool settle_has_to_look(struct vm_area_struct *vma)
 {
 	/*
 	 * Whoever changes entries calls mm_not_pristine(), then sees the mark; so

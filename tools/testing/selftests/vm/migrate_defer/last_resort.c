@@ -31,6 +31,7 @@
 #define ORDER		3		/* of the blocks that the kernel wants */
 #define WANT		512		/* so many more than there are */
 #define MUCH		3800		/* of 4175 or more: compaction has to be in earnest */
+#define TRIES		3	/* of what depends on 6.12's compaction */
 #define OVERRIDE	"migrate_defer/override"
 
 #define STEP		(3 * page_size())	/* A page stays, two are holes. */
@@ -360,21 +361,34 @@ TEST_F_TIMEOUT(order, without_marks, TIMEOUT)
  * places as possible.  Each spoils one block at most, and others are to be had: marks need not give
  * way.  A few do where compaction ends early, which depends on where it finds free pages.  Without
  * its first pass before the OOM killer a third of them did.
+ *
+ * Now and then 6.12's compaction ends early again and again, for want of marked
+ * pages or not.  The OOM killer then says nothing about marks: once more, with another child.
  */
 TEST_F_TIMEOUT(order, limit_is_low_enough, TIMEOUT)
 {
 	long marked, without, with, pages;
 
-	board_set_up(_metadata, &self->board, MARK_WITHIN_LIMIT);
-	marked = file_number(SWITCHES "/marked_kb");
-	pages = marked * 1024 / page_size();
-	EXPECT_GT(marked, 7 * 1024);
-	self->want = MUCH;
-	EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
-	EXPECT_EQ(file_number(MODULE "/held"), self->want);
+	for (int tries = 1; ; tries++) {
+		board_set_up(_metadata, &self->board, MARK_WITHIN_LIMIT);
+		marked = file_number(SWITCHES "/marked_kb");
+		pages = marked * 1024 / page_size();
+		EXPECT_GT(marked, 7 * 1024);
+		self->want = MUCH;
+		EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
+		EXPECT_EQ(file_number(MODULE "/held"), self->want);
+		TH_LOG("%lld marked pages overridden",
+		       vmstat("nomigrate_override") - self->overridden);
+		EXPECT_LT(vmstat("nomigrate_override") - self->overridden, pages / 5);
+		if (vmstat("oom_kill") == self->kills || tries == TRIES)
+			break;
+		TH_LOG("the OOM killer came, try %d", tries);
+		board_stop(&self->board);
+		EXPECT_EQ(file_write(MODULE "/want", "0"), 0);
+		self->kills = vmstat("oom_kill");
+		self->overridden = vmstat("nomigrate_override");
+	}
 	EXPECT_EQ(vmstat("oom_kill"), self->kills);
-	TH_LOG("%lld marked pages overridden", vmstat("nomigrate_override") - self->overridden);
-	EXPECT_LT(vmstat("nomigrate_override") - self->overridden, pages / 5);
 	EXPECT_GE(board_ask(&self->board), 0);
 	EXPECT_EQ(file_write(MODULE "/want", "0"), 0);
 

@@ -98,6 +98,7 @@ static void damon_wander(struct ground *g, struct region *r)
 FIXTURE_SETUP(race)
 {
 	const char *why;
+	pid_t pid;
 
 	settings_restore();
 	why = ground_init(&self->ground) ?: variant->mover->missing(&self->ground) ?:
@@ -108,12 +109,13 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(region_populate(&self->region, -1), 0);
 	if (variant->mover == &numa_balancing)
 		ASSERT_EQ(numa_scan_fast(), 0);
-	self->mover = fork();
-	ASSERT_GE(self->mover, 0);
-	if (!self->mover && variant->mover == &numa_balancing)
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid && variant->mover == &numa_balancing)
 		wander(&self->ground, &self->region);
-	else if (!self->mover)
+	else if (!pid)
 		damon_wander(&self->ground, &self->region);
+	self->mover = pid;	/* which the child shares */
 	/* What this process itself maps is not scanned: the mover comes from the other side. */
 	ASSERT_EQ(mprotect(self->region.addr, self->region.size, PROT_READ), 0);
 }
@@ -123,11 +125,8 @@ FIXTURE_TEARDOWN_PARENT(race)
 {
 	if (self->mover > 0) {
 		kill(self->mover, SIGKILL);
-		/*
-		 * As long as it takes: 6.12 locks up if one process waits for a DAMON of
-		 * which another takes the files away.
-		 */
-		for (int i = 0; i < 6000 && !kill(self->mover, 0); i++)
+		/* 6.12 locks up if one process waits for a DAMON whose files another removes. */
+		for (int i = 0; i < 1000 && !kill(self->mover, 0); i++)
 			usleep(10000);
 	}
 	damon_off();

@@ -193,10 +193,12 @@ FIXTURE_SETUP(race)
 		self->mover = kthread_find(contest->thread);
 		ASSERT_GT(self->mover, 0);
 	} else {
-		self->mover = fork();
-		ASSERT_GE(self->mover, 0);
-		if (!self->mover)
+		pid_t pid = fork();
+
+		ASSERT_GE(pid, 0);
+		if (!pid)
 			shrink();
+		self->mover = pid;	/* which the child shares */
 	}
 	ASSERT_EQ(task_pin(self->mover, 0), 0);
 	ASSERT_EQ(task_pin(0, 0), 0);
