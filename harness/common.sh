@@ -88,12 +88,13 @@ logged() {
 	}
 }
 
-# lock_kernel NAME: one process at a time has to do with the objects of this kernel.
-lock_kernel() {
+# lock NAME: one process at a time makes what goes by that name, until it ends.
+lock() {
 	mkdir -p "$BUILD"
-	exec 9>"$BUILD/.lock-$BASE-$1"
+	exec 9>"$BUILD/.lock-$1"
 	flock 9
 }
+lock_kernel() { lock "$BASE-$1"; }
 
 # One line every half minute, so that a long build is seen to live.
 progress() {

@@ -109,12 +109,12 @@ as_us() {
 STATE=$TREE/.git/harness
 repo_sums() { (cd "$TOP" && overlay_files | cut -d' ' -f2- | xargs -r -d '\n' sha256sum); }
 repo_stamp() { { repo_sums; cat "$PATCHES/overlay" "$PATCHES/series" 2>/dev/null; series | (cd "$PATCHES" && xargs -r cat); } | sha256sum; }
-# made_by VARIANT COMMAND: how figures came about, as JSON.  Which patches and new
+# made_by CONFIG COMMAND: how figures came about, as JSON.  Which patches and new
 # files that was is told by a checksum: a commit would change with the figures.
 made_by() {
 	printf '{"kernel": "%s", "series": "%s", "configuration": "%s", "command": "%s"}\n' \
 		"$(make -s -C "$TREE" kernelversion)" "$(repo_stamp | cut -c1-12)" \
-		"kernel/configs: base, the architecture, variants/$1" "$2"
+		"kernel/configs: base, the architecture, $1" "$2"
 }
 save_state() {
 	mkdir -p "$STATE"
