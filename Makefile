@@ -29,6 +29,7 @@ help:
 	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
+	@echo 'make soak                        the stress test, 30 minutes on each kernel with all checkers'
 	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
@@ -72,8 +73,13 @@ compare:
 	@harness/install-deps --arch arm64
 	@harness/compare
 
+soak:
+	@harness/install-deps
+	@harness/install-deps --arch arm64
+	@harness/soak
+
 bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare soak

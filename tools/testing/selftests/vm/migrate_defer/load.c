@@ -89,3 +89,19 @@ void load_stop(pid_t pid)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
+
+/**
+ * load_gone() - end a process that may be somebody else's child
+ * @pid: its PID, or 0
+ *
+ * For the end of a test that was killed.  6.12 locks up if a process waits for a DAMON whose files
+ * another removes: this waits until it is gone, but not for ever.
+ */
+void load_gone(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	for (int i = 0; i < 1000 && !kill(pid, 0); i++)
+		usleep(10000);
+}

@@ -136,6 +136,7 @@ int damon_watch(const char *operations, const char *action, uint64_t start, uint
 pid_t load_compaction(void);
 pid_t load_pressure(void);
 void load_stop(pid_t pid);
+void load_gone(pid_t pid);
 
 char *poison_address(const struct region *r);
 

@@ -123,12 +123,7 @@ FIXTURE_SETUP(race)
 /* After the test has gone, and so that nothing of it stays behind, even if it was killed */
 FIXTURE_TEARDOWN_PARENT(race)
 {
-	if (self->mover > 0) {
-		kill(self->mover, SIGKILL);
-		/* 6.12 locks up if one process waits for a DAMON whose files another removes. */
-		for (int i = 0; i < 1000 && !kill(self->mover, 0); i++)
-			usleep(10000);
-	}
+	load_gone(self->mover);
 	damon_off();
 	settings_restore();
 }

@@ -826,6 +826,8 @@ FIXTURE_SETUP(oracle)
 
 FIXTURE_TEARDOWN_PARENT(oracle)
 {
+	for (size_t i = 0; i < NR_FORCES; i++)
+		load_gone(self->run.worker[i]);
 	thread_nice("khugepaged", 19);
 	thread_nice("ksmd", 5);
 	/* DAMON's settings can't be put back while it runs. */
@@ -885,6 +887,7 @@ TEST_F_TIMEOUT(oracle, marked_memory_is_left_alone, TIMEOUT)
 		if (run->worker[i] > 0) {
 			kill(run->worker[i], SIGKILL);
 			waitpid(run->worker[i], NULL, 0);
+			run->worker[i] = 0;
 		}
 	}
 
