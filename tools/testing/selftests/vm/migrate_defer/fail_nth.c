@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Each allocation of each operation fails once: the first, then the second, until there are no
+ * more.  The operation says so with the right error, or does without; nothing is lost, and the
+ * counters are right.  See Documentation/fault-injection/fault-injection.rst, "fail-nth".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../kselftest_harness.h"
+#include "movers.h"
+#include "sva.h"
+
+#ifndef MPOL_MF_MOVE
+#define MPOL_MF_MOVE	2
+#endif
+
+#define PAGES		64
+#define SPAN		(PAGES * page_size())
+#define ENOUGH		2	/* without so many failures it has shown nothing */
+#define MOST		20000	/* there is no end */
+#define DEBUGFS		"/sys/kernel/debug"
+
+/**
+ * struct scene - the memory that an operation is about
+ * @r:		a region of which SPAN bytes are mapped and populated
+ * @part:	a part of it, which begins and ends inside
+ * @len:	its length
+ * @copy:	another with the same contents, for KSM
+ * @ground:	where moves go to
+ * @device:	see sva_open(), or 0
+ * @flags:	see sva_bind()
+ */
+struct scene {
+	struct region r;
+	char *part;
+	size_t len;
+	struct region copy;
+	struct ground ground;
+	int device;
+	unsigned int flags;
+};
+
+/**
+ * struct deed - an operation
+ * @before:	what it needs, or NULL
+ * @run:	the operation itself: 0 or a negative errno
+ * @after:	take back what it has made, if it succeeded, or NULL
+ * @error:	what it may say besides -ENOMEM if an allocation fails
+ * @undone:	nothing is marked if it fails
+ */
+struct deed {
+	int (*before)(struct scene *s);
+	int (*run)(struct scene *s);
+	void (*after)(struct scene *s);
+	int error;
+	bool undone;
+};
+
+static int mark_part(struct scene *s)
+{
+	return madvise(s->part, s->len, MADV_NOMIGRATE) ? -errno : 0;
+}
+
+static int unmark_part(struct scene *s)
+{
+	return madvise(s->part, s->len, MADV_DOMIGRATE) ? -errno : 0;
+}
+
+static int mark_all(struct scene *s)
+{
+	return madvise(s->r.addr, SPAN, MADV_NOMIGRATE) ? -errno : 0;
+}
+
+/* Here and in copy pages are equal, and merged. */
+static int merge(struct scene *s)
+{
+	struct region *both[] = { &s->r, &s->copy };
+
+	for (int i = 0; i < 2; i++) {
+		if (madvise(both[i]->addr, SPAN, MADV_UNMERGEABLE))
+			return -errno;
+		for (size_t page = 0; page < PAGES; page++)
+			*(uint64_t *)(both[i]->addr + page * page_size()) = ksm_word(page);
+		if (madvise(both[i]->addr, SPAN, MADV_MERGEABLE))
+			return -errno;
+	}
+	for (double end = now() + 20; now() < end; usleep(10000))
+		if (ksm_pages(&s->r) >= PAGES)
+			return 0;
+	return -ETIME;
+}
+
+static int mark_other(struct scene *s)
+{
+	struct iovec vec = { s->part, s->len };
+	int fd = syscall(SYS_pidfd_open, getpid(), 0), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_process_madvise, fd, &vec, 1, MADV_NOMIGRATE, 0) != s->len)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int protect(struct scene *s)
+{
+	return mprotect(s->part, s->len, PROT_READ) ? -errno : 0;
+}
+
+static void unprotect(struct scene *s)
+{
+	mprotect(s->part, s->len, PROT_READ | PROT_WRITE);
+}
+
+/* A hole in the middle */
+static int unmap(struct scene *s)
+{
+	return munmap(s->part, page_size()) ? -errno : 0;
+}
+
+static void map_again(struct scene *s)
+{
+	size_t page = (s->part - s->r.addr) / page_size();
+
+	if (mmap(s->part, page_size(), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == s->part)
+		*(uint64_t *)s->part = ksm_word(page);
+}
+
+static int move_away(struct scene *s)
+{
+	void *to = s->copy.addr;
+
+	return mremap(s->part, s->len, s->len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 :
+	       -errno;
+}
+
+static void move_back(struct scene *s)
+{
+	if (mremap(s->copy.addr, s->len, s->len, MREMAP_MAYMOVE | MREMAP_FIXED, s->part) != s->part)
+		perror("# mremap");
+	if (mmap(s->copy.addr, s->len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != s->copy.addr)
+		perror("# mmap");
+}
+
+static size_t wrong_pages(const struct scene *s)
+{
+	size_t wrong = 0;
+
+	for (size_t page = 0; page < PAGES; page++)
+		wrong += *(volatile uint64_t *)(s->r.addr + page * page_size()) != ksm_word(page);
+	return wrong;
+}
+
+/* The child has copies of what is marked. */
+static int fork_off(struct scene *s)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		_exit(!!wrong_pages(s));
+	if (waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return status ? -EIO : 0;
+}
+
+/* Pages that can't be moved say so one by one. */
+static int move_pages_of(struct scene *s)
+{
+	int to = region_nodes(&s->r, s->ground.node) ? s->ground.other : s->ground.node;
+	void *pages[PAGES];
+	int nodes[PAGES], status[PAGES];
+
+	for (size_t i = 0; i < PAGES; i++) {
+		pages[i] = s->r.addr + i * page_size();
+		nodes[i] = to;
+	}
+	return syscall(SYS_move_pages, 0, PAGES, pages, nodes, status, MPOL_MF_MOVE) < 0 ?
+	       -errno : 0;
+}
+
+static int open_device(struct scene *s)
+{
+	/* The kernel's own way to bind where there is one */
+	if (!s->device) {
+		s->flags = sva_missing() ? SVA_TESTDEV_BIND_DIRECT : 0;
+		s->device = sva_open();
+	}
+	return s->device < 0 ? s->device : mark_all(s);
+}
+
+static int bind_device(struct scene *s)
+{
+	int pasid = sva_bind(s->device, s->flags);
+
+	return pasid < 0 ? pasid : 0;
+}
+
+static void unbind_device(struct scene *s)
+{
+	sva_unbind(s->device);
+}
+
+FIXTURE(fail_nth) {
+	struct scene s;
+};
+
+FIXTURE_VARIANT(fail_nth) {
+	struct deed deed;
+	bool needs_device;
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, mark) {
+	.deed = { .run = mark_part, .error = -EAGAIN, .undone = true },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, mark_merged) {
+	.deed = { .before = merge, .run = mark_part, .error = -EAGAIN },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, mark_by_process_madvise) {
+	.deed = { .run = mark_other, .error = -EAGAIN, .undone = true },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, unmark) {
+	.deed = { .before = mark_all, .run = unmark_part, .error = -EAGAIN },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, mprotect) {
+	.deed = { .before = mark_all, .run = protect, .after = unprotect },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, munmap) {
+	.deed = { .before = mark_all, .run = unmap, .after = map_again },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, mremap) {
+	.deed = { .before = mark_all, .run = move_away, .after = move_back },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, fork) {
+	.deed = { .before = mark_all, .run = fork_off },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, move_pages) {
+	.deed = { .before = mark_all, .run = move_pages_of },
+};
+
+FIXTURE_VARIANT_ADD(fail_nth, bind) {
+	.deed = { .before = open_device, .run = bind_device, .after = unbind_device },
+	.needs_device = true,
+};
+
+static const char *injection_missing(void)
+{
+	static const char * const settings[][2] = {
+		{ DEBUGFS "/failslab/verbose", "0" },
+		{ DEBUGFS "/failslab/ignore-gfp-wait", "N" },
+		{ DEBUGFS "/fail_page_alloc/verbose", "0" },
+		{ DEBUGFS "/fail_page_alloc/ignore-gfp-wait", "N" },
+		{ DEBUGFS "/fail_page_alloc/ignore-gfp-highmem", "N" },
+		{ DEBUGFS "/fail_page_alloc/min-order", "0" },
+	};
+
+	if (access("/proc/thread-self/fail-nth", W_OK))
+		return "no CONFIG_FAULT_INJECTION";
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+		if (setting_write(settings[i][0], "%s", settings[i][1]))
+			return "no CONFIG_FAILSLAB, or no CONFIG_FAIL_PAGE_ALLOC";
+	return NULL;
+}
+
+FIXTURE_SETUP(fail_nth)
+{
+	struct scene *s = &self->s;
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&s->ground) ?: kernel_has_advice() ? NULL : "no MADV_NOMIGRATE";
+	why = why ?: injection_missing() ?: move_pages_syscall.missing(&s->ground) ?:
+	      ksm.missing(&s->ground);
+	if (!why && variant->needs_device && sva_missing())
+		why = sva_direct_missing();
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(ksm_fast());
+	ASSERT_OK(region_map(&s->r, MEM_ANON, page_size(), SPAN));
+	ASSERT_OK(region_map(&s->copy, MEM_ANON, page_size(), SPAN));
+	for (size_t page = 0; page < PAGES; page++)
+		*(uint64_t *)(s->r.addr + page * page_size()) = ksm_word(page);
+	s->part = s->r.addr + 8 * page_size();
+	s->len = 8 * page_size();
+}
+
+FIXTURE_TEARDOWN_PARENT(fail_nth)
+{
+	settings_restore();
+}
+
+TEST_F_TIMEOUT(fail_nth, nothing_is_lost, 600)
+{
+	const struct deed *deed = &variant->deed;
+	int failed = 0, injected = 0, fd;
+	struct scene *s = &self->s;
+
+	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	for (int nth = 1; nth <= MOST; nth++) {
+		char text[16];
+		bool reached;
+		int ret;
+
+		if (deed->before)
+			ASSERT_OK(deed->before(s));
+		snprintf(text, sizeof(text), "%d", nth);
+		ASSERT_EQ(strlen(text), pwrite(fd, text, strlen(text), 0));
+		ret = deed->run(s);
+		ASSERT_LT(0, pread(fd, text, sizeof(text) - 1, 0));
+		reached = !atoi(text);
+		ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+
+		EXPECT_TRUE(!ret || (reached && (ret == deed->error || ret == -ENOMEM)))
+			TH_LOG("allocation %d: %s", nth, strerror(-ret));
+		EXPECT_EQ(marked_kb(getpid()), vmflag_bytes(s->r.addr, SPAN, "nm") / 1024 +
+					       vmflag_bytes(s->copy.addr, SPAN, "nm") / 1024);
+		if (ret && deed->undone)
+			EXPECT_EQ(0, marked_kb(getpid()));
+		if (!ret && deed->after)
+			deed->after(s);
+		EXPECT_EQ(0, wrong_pages(s));
+		ASSERT_EQ(0, madvise(s->r.addr, SPAN, MADV_DOMIGRATE));
+		EXPECT_EQ(0, marked_kb(getpid()));
+		injected += reached;
+		failed += !!ret;
+		if (!reached)
+			break;
+		ASSERT_LT(nth, MOST);
+	}
+	TH_LOG("%d allocations failed, and with them the operation %d times", injected, failed);
+	EXPECT_LE(ENOUGH, injected);
+	EXPECT_EQ(0, file_number(MARKED_KB));
+}
+
+TEST_HARNESS_MAIN
