@@ -71,7 +71,7 @@ static bool idle(const long long *before, struct user *control, const struct riv
 static void use(struct ground *g, struct region **regions, int nr, bool here)
 {
 	for (int cpu = 0; cpu < cpu_count(); cpu++)
-		if ((node_of_cpu(cpu) == g->node) == here && !cpu_pin(cpu))
+		if ((node_of_cpu(cpu) == g->node) == here && !task_pin(0, cpu))
 			break;
 	numa_balancing.push(g, regions, nr);
 }

@@ -243,7 +243,7 @@ static int measure_forced(const struct item *item, const struct rival *rival)
 		return report_missing("%s", why);
 	device = !sva_missing();
 	/* Page tables can't be moved: have them come from the node of another processor. */
-	ret = g.cpu < 0 ? 0 : cpu_pin(g.cpu);
+	ret = g.cpu < 0 ? 0 : task_pin(0, g.cpu);
 	ret = ret ?: region_map(&r, MEM_ANON, page_size(), REGION_SIZE);
 	if (!ret && rival->system_setup)
 		ret = rival->system_setup();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Shared by the tests of MADV_NOMIGRATE: see migrate_defer.h. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -1252,21 +1253,6 @@ int range_bind(void *addr, size_t len, int node, unsigned int flags)
 		       node < 0 ? NULL : &mask, 8 * sizeof(mask), flags) ? -errno : 0;
 }
 
-/**
- * cpu_pin() - run the calling thread on one processor
- * @cpu: the processor
- *
- * Return: 0 or a negative errno.
- */
-int cpu_pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
-}
-
 /* ----------------------------------------------------------------------------- other processes */
 
 /**
@@ -1318,6 +1304,51 @@ void peer_stop(struct peer *peer)
 	close(peer->quit);
 	waitpid(peer->pid, NULL, 0);
 	peer->pid = -1;
+}
+
+/**
+ * kthread_find() - find a kernel thread
+ * @name: its name
+ *
+ * Return: its process ID, or -ESRCH.
+ */
+pid_t kthread_find(const char *name)
+{
+	DIR *proc = opendir("/proc");
+	pid_t found = -ESRCH;
+	struct dirent *entry;
+
+	while (proc && found < 0 && (entry = readdir(proc))) {
+		char path[300], comm[64];
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		if (atoi(entry->d_name) <= 0 || file_read(path, comm, sizeof(comm)) < 0)
+			continue;
+		comm[strcspn(comm, "\n")] = 0;
+		if (!strcmp(comm, name))
+			found = atoi(entry->d_name);
+	}
+	if (proc)
+		closedir(proc);
+	return found;
+}
+
+/**
+ * task_pin() - have a task run on one processor, or on any
+ * @pid: the task; 0: the calling thread
+ * @cpu: the processor, or -1: all of them
+ *
+ * Return: 0 or a negative errno.
+ */
+int task_pin(pid_t pid, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int i = 0; i < cpu_count(); i++)
+		if (cpu < 0 || i == cpu)
+			CPU_SET(i, &set);
+	return sched_setaffinity(pid, sizeof(set), &set) ? -errno : 0;
 }
 
 /* ------------------------------------------------------------------- broken mappings and faults */

@@ -153,7 +153,6 @@ bool vma_find(const char *name, char **start, size_t *len);
 int policy_bind(int node);
 int policy_default(void);
 int range_bind(void *addr, size_t len, int node, unsigned int flags);
-int cpu_pin(int cpu);
 
 /**
  * struct peer - another process that holds something for a test
@@ -167,6 +166,8 @@ struct peer {
 
 int peer_start(struct peer *peer, int (*work)(void *arg), void *arg);
 void peer_stop(struct peer *peer);
+pid_t kthread_find(const char *name);
+int task_pin(pid_t pid, int cpu);
 
 /**
  * struct breaks - counts migration entries set on an address range, in any process

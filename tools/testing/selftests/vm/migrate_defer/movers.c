@@ -698,7 +698,7 @@ static const char *numa_balancing_missing(struct ground *g)
 
 static int numa_balancing_place(struct ground *g, struct region **regions, int nr)
 {
-	return cpu_pin(g->cpu) ?: regions_populate(regions, nr, g->node) ?: numa_scan_fast();
+	return task_pin(0, g->cpu) ?: regions_populate(regions, nr, g->node) ?: numa_scan_fast();
 }
 
 static int numa_balancing_push(struct ground *g, struct region **regions, int nr)

@@ -547,7 +547,7 @@ static void hints_are_repaired(struct __test_metadata *_metadata, struct ground 
 	long long marked, unmarked;
 
 	/* Born where it will run, it has nothing else that NUMA balancing would move. */
-	ASSERT_EQ(0, cpu_pin(ground->cpu));
+	ASSERT_EQ(0, task_pin(0, ground->cpu));
 	ASSERT_EQ(0, actor_start(actor, role));
 	marked = actor_says(actor);
 	unmarked = actor_says(actor);

@@ -55,10 +55,10 @@ static void wander(struct ground *g, struct region *r)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
-		cpu_pin(g->cpu);
+		task_pin(0, g->cpu);
 		numa_balancing.push(g, &r, 1);
 		for (int cpu = 0; cpu < cpu_count(); cpu++)
-			if (node_of_cpu(cpu) != node_of_cpu(g->cpu) && !cpu_pin(cpu))
+			if (node_of_cpu(cpu) != node_of_cpu(g->cpu) && !task_pin(0, cpu))
 				break;
 		numa_balancing.push(g, &r, 1);
 	}

@@ -6,10 +6,8 @@
  * The mover shares one processor with the test, which wakes up when it likes: then the mover is
  * interrupted where it may sleep, and that is between one look at the VMA and the next.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,41 +22,6 @@
 #define RACE_SECONDS	6
 #define RACES		400
 #define PROOF		5	/* races that each side has to win */
-
-/* The kernel thread of this name, or -1 */
-static pid_t kthread_find(const char *name)
-{
-	DIR *dir = opendir("/proc");
-	struct dirent *entry;
-	pid_t found = -1;
-
-	while (dir && found < 0 && (entry = readdir(dir))) {
-		char path[300], comm[64];
-
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (*entry->d_name < '1' || *entry->d_name > '9' ||
-		    file_read(path, comm, sizeof(comm)) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = 0;
-		if (!strcmp(comm, name))
-			found = atoi(entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-/* Have a task run on one processor, or on all of them (-1). */
-static int task_pin(pid_t pid, int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	for (int i = 0; i < cpu_count(); i++)
-		if (cpu < 0 || i == cpu)
-			CPU_SET(i, &set);
-	return sched_setaffinity(pid, sizeof(set), &set) ? -errno : 0;
-}
 
 /* Without end, and with pauses for others to get at the locks */
 static void shrink(void)

@@ -899,7 +899,7 @@ TEST_F_TIMEOUT(special, window, TIMEOUT)
 	uint64_t longest[2][TRIES], stalls[2] = { 0 };
 	struct region *r = &self->r;
 
-	ASSERT_OK(cpu_pin(0));
+	ASSERT_OK(task_pin(0, 0));
 	for (int try = 0; try < 2 * TRIES; try++) {
 		bool marked = try % 2;
 		struct sva_testdev_stats stats;

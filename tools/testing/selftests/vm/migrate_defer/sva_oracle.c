@@ -9,7 +9,6 @@
  *   ORACLE_SECONDS=n		how long, with each device
  *   ORACLE_MOVERS="a b c"	only these: compaction numa khugepaged ksm damon split fork demotion
  */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
@@ -162,23 +161,11 @@ static void touch_all(char *pool, size_t size)
 /* Sets the niceness of a kernel thread. */
 static int thread_nice(const char *name, int nice)
 {
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-	int ret = -ESRCH;
+	pid_t pid = kthread_find(name);
 
-	while (proc && (entry = readdir(proc))) {
-		char path[300], comm[64];
-
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (atoi(entry->d_name) <= 0 || file_read(path, comm, sizeof(comm)) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = 0;
-		if (!strcmp(comm, name))
-			ret = setpriority(PRIO_PROCESS, atoi(entry->d_name), nice) ? -errno : 0;
-	}
-	if (proc)
-		closedir(proc);
-	return ret;
+	if (pid < 0)
+		return pid;
+	return setpriority(PRIO_PROCESS, pid, nice) ? -errno : 0;
 }
 
 static const char *nothing_missing(struct ground *g)
@@ -230,7 +217,7 @@ static void numa_push(struct ground *g, struct user *users)
 		if (!users[i].sort->unlocked)
 			regions[nr++] = &users[i].r;
 	for (int cpu = 0; cpu < cpu_count(); cpu++)
-		if ((node_of_cpu(cpu) == g->node) == here && !cpu_pin(cpu))
+		if ((node_of_cpu(cpu) == g->node) == here && !task_pin(0, cpu))
 			break;
 	here = !here;
 	numa_balancing.push(g, regions, nr);

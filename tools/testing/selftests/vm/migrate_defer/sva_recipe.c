@@ -158,7 +158,7 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 		for (int i = 0; i < NR_PROTECTIONS; i++)
 			regions[i] = &self->user[i].r;
 		for (int cpu = 0; cpu < cpu_count(); cpu++)
-			if ((node_of_cpu(cpu) == self->ground.node) == here && !cpu_pin(cpu))
+			if ((node_of_cpu(cpu) == self->ground.node) == here && !task_pin(0, cpu))
 				break;
 		numa_balancing.push(&self->ground, regions, NR_PROTECTIONS);
 		here = !here;

@@ -24,6 +24,7 @@
 #define RACE_SECONDS	20
 #define ENOUGH		20	/* races that were close enough */
 #define CONCLUSIVE	5	/* and so many there have to be */
+#define MAPPINGS	16	/* of the file, so that it takes khugepaged a while */
 
 #define ISOLATE		"huge_memory/mm_collapse_huge_page_isolate"
 
@@ -415,6 +416,18 @@ static int offer_one(void *arg)
 	return madvise(r->addr, r->size, MADV_HUGEPAGE) ? -errno : 0;
 }
 
+/* And map it more often: all mappings of a page go before any of the next page does. */
+static int offer_one_often(void *arg)
+{
+	struct region *r = arg;
+
+	for (int i = 0; i < MAPPINGS; i++)
+		if (mmap(NULL, r->size, PROT_READ, MAP_SHARED | MAP_POPULATE, r->fd, 0) ==
+		    MAP_FAILED)
+			return -errno;
+	return offer_one(arg);
+}
+
 /*
  * The mark comes while khugepaged is taking pages of the file away: those that are there when
  * madvise() returns stay.
@@ -438,8 +451,12 @@ TEST_F_TIMEOUT(collapse, mark_during_collapse_of_file, TIMEOUT)
 		ASSERT_EQ(region_map(&r, MEM_SHMEM, FOLIO_4K, pmd_size()), 0);
 		ASSERT_EQ(khugepaged_file.place(&self->ground, regions, 1), 0);
 		ASSERT_EQ(region_snapshot(&r), 0);
-		ASSERT_EQ(peer_start(&peer, offer_one, &r), 0);
-		/* Pages are taken away from the first to the last: wait for one of them. */
+		ASSERT_EQ(peer_start(&peer, offer_one_often, &r), 0);
+		/*
+		 * Pages are taken away from the first to the last: wait for one of them.  Who does
+		 * not sleep meanwhile keeps khugepaged out, from the lock of the page table or from
+		 * the only thread that emulates processors.
+		 */
 		while (!begun && now() < deadline) {
 			size_t which = races * 61 % pages;
 			uint64_t entry;
@@ -447,6 +464,8 @@ TEST_F_TIMEOUT(collapse, mark_during_collapse_of_file, TIMEOUT)
 			ASSERT_EQ(pagemap_read(r.addr + which * page_size(), page_size(), &entry),
 				  0);
 			begun = !(entry & PM_PRESENT);
+			if (!begun)
+				usleep(100);
 		}
 		ASSERT_EQ(region_mark(&r), 0);
 		ASSERT_EQ(pagemap_read(r.addr, r.size, r.before), 0);
@@ -458,7 +477,7 @@ TEST_F_TIMEOUT(collapse, mark_during_collapse_of_file, TIMEOUT)
 		diff = region_compare(&r);
 		lost += diff.absent;
 		moved += diff.moved;
-		conclusive += begun && present;
+		conclusive += present && present < pages;
 		gone += !present;
 		EXPECT_EQ(region_corrupt(&r), 0);
 		peer_stop(&peer);
@@ -467,7 +486,8 @@ TEST_F_TIMEOUT(collapse, mark_during_collapse_of_file, TIMEOUT)
 	TH_LOG("%d races: %d too late; of the pages that were there %zu went, %zu moved", races,
 	       gone, lost, moved);
 	if (conclusive < CONCLUSIVE)
-		TH_LOG("INCONCLUSIVE: in only %d of them there were pages left", conclusive);
+		TH_LOG("INCONCLUSIVE: in only %d of them some pages were gone and some were left",
+		       conclusive);
 	EXPECT_GE(conclusive, CONCLUSIVE);
 	EXPECT_EQ(lost, 0);
 	EXPECT_EQ(moved, 0);
