@@ -8,11 +8,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,12 +25,15 @@
 
 #define PAGES		256		/* of the arena */
 #define TIMEOUT		600
+#define NOT_SEALED	100		/* exit status */
 
 static char *arena;
 static int shared;			/* memfd as long as the arena */
 static char model[PAGES];		/* of each page: */
 #define MAPPED	1
 #define MARKED	2
+
+static unsigned int registered, sealed;	/* how often a range was */
 
 static uint64_t state;
 
@@ -64,14 +70,6 @@ static size_t same(size_t page, size_t want)
 	return len;
 }
 
-static bool all(size_t page, size_t len, char value)
-{
-	for (size_t i = 0; i < len; i++)
-		if (model[page + i] != value)
-			return false;
-	return true;
-}
-
 static const char *op_map(size_t page, size_t len)
 {
 	static const int kinds[] = {
@@ -95,20 +93,129 @@ static const char *op_unmap(size_t page, size_t len)
 	return NULL;
 }
 
-static const char *op_advise(size_t page, size_t len)
+/* What an advice does to the mapped part; whether that is all. */
+static bool model_advise(size_t page, size_t len, int advice)
 {
-	bool mark = random_below(3);
 	bool hole = false;
-	int ret = madvise(page_at(page), len * page_size(),
-			  mark ? MADV_NOMIGRATE : MADV_DOMIGRATE) ? errno : 0;
 
 	for (size_t i = page; i < page + len; i++) {
 		if (!(model[i] & MAPPED))
 			hole = true;
 		else
-			model[i] = MAPPED | (mark ? MARKED : 0);
+			model[i] = MAPPED | (advice == MADV_NOMIGRATE ? MARKED : 0);
 	}
-	return ret == (hole ? ENOMEM : 0) ? NULL : "madvise()";
+	return !hole;
+}
+
+static int draw_advice(void)
+{
+	return random_below(3) ? MADV_NOMIGRATE : MADV_DOMIGRATE;
+}
+
+static const char *op_advise(size_t page, size_t len)
+{
+	int advice = draw_advice();
+	int ret = madvise(page_at(page), len * page_size(), advice) ? errno : 0;
+
+	return ret == (model_advise(page, len, advice) ? 0 : ENOMEM) ? NULL : "madvise()";
+}
+
+static const char *op_uring(size_t page, size_t len)
+{
+	int advice = draw_advice();
+	int ret = uring_madvise(page_at(page), len * page_size(), advice);
+
+	return ret == (model_advise(page, len, advice) ? 0 : -ENOMEM) ? NULL : "io_uring";
+}
+
+/* Several ranges, in any order; it ends with the first that has a hole. */
+static const char *op_process(size_t page, size_t len)
+{
+	struct iovec ranges[4];
+	size_t nr = 1 + random_below(ARRAY_SIZE(ranges)), done = 0;
+	int advice = draw_advice();
+	bool hole = false;
+	ssize_t ret;
+
+	for (size_t i = 0; i < nr; i++) {
+		size_t skip = random_below(len), rest = len - skip;
+
+		ranges[i].iov_base = page_at(page + skip);
+		ranges[i].iov_len = (1 + random_below(rest)) * page_size();
+	}
+	ret = process_advise(getpid(), ranges, nr, advice);
+	for (size_t i = 0; i < nr && !hole; i++) {
+		hole = !model_advise(((char *)ranges[i].iov_base - arena) / page_size(),
+				     ranges[i].iov_len / page_size(), advice);
+		done += hole ? 0 : ranges[i].iov_len;
+	}
+	return ret == (done ?: -ENOMEM) ? NULL : "process_madvise()";
+}
+
+/* Faults are not waited for (UFFD_FEATURE_SIGBUS): nobody is there to handle them. */
+static const char *op_userfaultfd(size_t page, size_t len)
+{
+	static int fd = -1;
+	struct uffdio_range range = {
+		.start = (uintptr_t)page_at(page), .len = len * page_size(),
+	};
+	struct uffdio_register reg = { .range = range };
+	struct uffdio_writeprotect wp = { .range = range };
+
+	if (fd < 0) {
+		struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_SIGBUS };
+
+		fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+		if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+			return "userfaultfd()";
+	}
+	if (!random_below(3)) {
+		ioctl(fd, UFFDIO_UNREGISTER, &range);
+		return NULL;
+	}
+	reg.mode = 1 + random_below(3);		/* missing, write-protected or both */
+	wp.mode = random_below(2) ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+	if (ioctl(fd, UFFDIO_REGISTER, &reg))
+		return NULL;
+	registered++;
+	if (reg.mode & UFFDIO_REGISTER_MODE_WP)
+		ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
+	return NULL;
+}
+
+/* Memory that is sealed for ever (by a child) takes the advices, as they destroy nothing. */
+static const char *op_seal(size_t page, size_t len)
+{
+	int status;
+	pid_t pid;
+
+	if (random_below(4))
+		return NULL;
+	pid = fork();
+	if (!pid) {
+		char *addr = page_at(page);
+		size_t size = len * page_size();
+
+		/* Not where there are holes */
+		if (syscall(__NR_mseal, addr, size, 0))
+			_exit(NOT_SEALED);
+		if (madvise(addr, size, MADV_NOMIGRATE) || marked_kb(0) != size / 1024)
+			_exit(1);
+		if (!munmap(addr, size) || errno != EPERM)
+			_exit(2);
+		if (!mprotect(addr, size, PROT_NONE) || errno != EPERM)
+			_exit(3);
+		if (marked_kb(0) != size / 1024)
+			_exit(4);
+		if (madvise(addr, size, MADV_DOMIGRATE) || marked_kb(0))
+			_exit(5);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid ||
+	    (status && status != NOT_SEALED << 8))
+		return "a child that has sealed memory";
+	sealed += !status;
+	return NULL;
 }
 
 static const char *op_protect(size_t page, size_t len)
@@ -249,6 +356,8 @@ static const struct {
 	{ "mmap", op_map, 6 }, { "munmap", op_unmap, 3 }, { "madvise", op_advise, 8 },
 	{ "mprotect", op_protect, 2 }, { "touch", op_touch, 2 }, { "mremap", op_remap, 6 },
 	{ "fork", op_fork, 1 }, { "dontfork", op_dontfork, 1 }, { "mlock", op_lock, 1 },
+	{ "io_uring", op_uring, 2 }, { "process_madvise", op_process, 4 },
+	{ "userfaultfd", op_userfaultfd, 2 }, { "mseal", op_seal, 1 },
 };
 
 static uint64_t number(const char *name, uint64_t otherwise)
@@ -324,7 +433,10 @@ TEST_F_TIMEOUT(budget, count_is_exact, TIMEOUT)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
 		TH_LOG("%s: %u", operations[i].name, done[i]);
-	TH_LOG("calls of mremap() that failed: %u", failed);
+	TH_LOG("calls of mremap() that failed: %u; registered %u, sealed %u times", failed,
+	       registered, sealed);
+	EXPECT_LT(0, registered);
+	EXPECT_LT(0, sealed);
 	EXPECT_EQ(file_number(MARKED_KB), self->system_kb + marked_kb(0));
 	ASSERT_EQ(munmap(arena, PAGES * page_size()), 0);
 	EXPECT_EQ(marked_kb(0), 0);

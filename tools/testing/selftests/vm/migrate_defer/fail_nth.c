@@ -101,14 +101,9 @@ static int merge(struct scene *s)
 static int mark_other(struct scene *s)
 {
 	struct iovec vec = { s->part, s->len };
-	int fd = syscall(SYS_pidfd_open, getpid(), 0), ret = 0;
+	ssize_t ret = process_advise(getpid(), &vec, 1, MADV_NOMIGRATE);
 
-	if (fd < 0)
-		return -errno;
-	if (syscall(SYS_process_madvise, fd, &vec, 1, MADV_NOMIGRATE, 0) != s->len)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return ret < 0 ? ret : 0;
 }
 
 static int protect(struct scene *s)

@@ -528,12 +528,8 @@ static int become_nice(uid_t uid)
 static ssize_t advise(pid_t pid, void *addr, size_t len, int advice)
 {
 	struct iovec range = { .iov_base = addr, .iov_len = len };
-	int pidfd = syscall(SYS_pidfd_open, pid, 0);
-	ssize_t ret = syscall(SYS_process_madvise, pidfd, &range, 1UL, advice, 0);
 
-	ret = ret < 0 ? -errno : ret;
-	close(pidfd);
-	return ret;
+	return process_advise(pid, &range, 1, advice);
 }
 
 struct remote_case {

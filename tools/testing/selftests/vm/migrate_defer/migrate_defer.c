@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <linux/mempolicy.h>
 #include <linux/perf_event.h>
@@ -1251,6 +1252,76 @@ int range_bind(void *addr, size_t len, int node, unsigned int flags)
 
 	return syscall(SYS_mbind, addr, len, node < 0 ? MPOL_DEFAULT : MPOL_BIND,
 		       node < 0 ? NULL : &mask, 8 * sizeof(mask), flags) ? -errno : 0;
+}
+
+/* ------------------------------------------------------------- other ways to give an advice */
+
+/**
+ * uring_madvise() - madvise() by way of io_uring
+ * @addr: begin of the range
+ * @len: its length in bytes
+ * @advice: what to advise
+ *
+ * The ring stays for the next call.
+ *
+ * Return: 0 or a negative errno, -EOPNOTSUPP: there is no io_uring.
+ */
+int uring_madvise(void *addr, size_t len, int advice)
+{
+	static struct io_uring_params params;
+	static struct io_uring_sqe *sqes;
+	static char *rings;
+	static int fd = -1;
+	unsigned int *head, *tail;
+	struct io_uring_cqe *cqes;
+
+	if (fd < 0) {
+		fd = syscall(SYS_io_uring_setup, 1, &params);
+		if (fd < 0)
+			return -EOPNOTSUPP;
+		rings = mmap(NULL, 2 * page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			     IORING_OFF_SQ_RING);
+		sqes = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			    IORING_OFF_SQES);
+		if (rings == MAP_FAILED || sqes == MAP_FAILED)
+			return -errno;
+	}
+	sqes[0] = (struct io_uring_sqe) {
+		.opcode = IORING_OP_MADVISE, .addr = (uintptr_t)addr, .len = len,
+		.fadvise_advice = advice,
+	};
+	((unsigned int *)(rings + params.sq_off.array))[0] = 0;
+	tail = (unsigned int *)(rings + params.sq_off.tail);
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return -errno;
+	head = (unsigned int *)(rings + params.cq_off.head);
+	cqes = (struct io_uring_cqe *)(rings + params.cq_off.cqes);
+	cqes += *head & (params.cq_entries - 1);
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	return cqes->res;
+}
+
+/**
+ * process_advise() - process_madvise() for one process
+ * @pid: the process
+ * @ranges: of its address space
+ * @nr: how many
+ * @advice: what to advise
+ *
+ * Return: how many bytes have been advised, in whole ranges, or a negative errno.
+ */
+ssize_t process_advise(pid_t pid, const struct iovec *ranges, size_t nr, int advice)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+	ssize_t ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_process_madvise, fd, ranges, nr, advice, 0);
+	ret = ret < 0 ? -errno : ret;
+	close(fd);
+	return ret;
 }
 
 /* ----------------------------------------------------------------------------- other processes */

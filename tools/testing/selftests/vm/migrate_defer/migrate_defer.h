@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #ifndef MADV_NOMIGRATE
 #define MADV_NOMIGRATE	26
@@ -148,6 +149,10 @@ size_t vmflag_bytes(const void *start, size_t len, const char *flag);
 int vma_count(const void *start, size_t len);
 int vma_describe(const void *start, size_t len, char *buf, size_t buflen);
 bool vma_find(const char *name, char **start, size_t *len);
+
+/* Other ways to give an advice */
+int uring_madvise(void *addr, size_t len, int advice);
+ssize_t process_advise(pid_t pid, const struct iovec *ranges, size_t nr, int advice);
 
 /* Memory policy (libnuma is not needed for so little) */
 int policy_bind(int node);

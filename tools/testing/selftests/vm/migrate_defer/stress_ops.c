@@ -303,14 +303,9 @@ static int do_mark_other(struct thread *t, struct slot *slot)
 	struct range r = draw_range(t, slot);
 	struct iovec vec = { r.addr, r.len };
 	pid_t pid = stress->actor[(t->actor + 1) % NR_ACTORS];
-	int fd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, ret = 0;
+	ssize_t ret = pid > 0 ? process_advise(pid, &vec, 1, MADV_NOMIGRATE) : -ESRCH;
 
-	if (fd < 0)
-		return -errno;
-	if (syscall(SYS_process_madvise, fd, &vec, 1, MADV_NOMIGRATE, 0) != r.len)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return ret < 0 ? ret : 0;
 }
 
 static int do_protect(struct thread *t, struct slot *slot)

@@ -10,6 +10,7 @@
  *   ORACLE_MOVERS="a b c"	only these: compaction numa khugepaged ksm damon split fork demotion
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@
 #else
 #define SECONDS		10	/* with each of the two devices */
 #endif
+#define NUMA_SECONDS	0.5
 #define PATIENCE	60	/* more, for movers that have not proved themselves */
 #define TIMEOUT		1200
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
@@ -206,21 +208,43 @@ static long long compaction_count(void)
 	return vmstat("compact_isolated");
 }
 
-/* Use the memory now on this node, now on that. */
+struct numa_use {
+	struct ground *ground;
+	struct region *region[2 * NR_SORTS];
+	int nr;
+	int node;
+};
+
+static void *numa_use(void *arg)
+{
+	struct numa_use *use = arg;
+
+	for (int cpu = 0; cpu < cpu_count(); cpu++)
+		if (node_of_cpu(cpu) == use->node && !task_pin(0, cpu))
+			break;
+	for (double end = now() + NUMA_SECONDS; now() < end;)
+		numa_balancing.push(use->ground, use->region, use->nr);
+	return NULL;
+}
+
+/*
+ * Use the memory now on this node, now on that.  By a new thread each time, which scans soon: the
+ * next scan of the same one waits for 32 times what the last has taken (task_numa_work()).  Twice
+ * on each node, as a page goes where two faults in a row came from (should_numa_migrate_memory()).
+ */
 static void numa_push(struct ground *g, struct user *users)
 {
-	struct region *regions[2 * NR_SORTS];
-	static bool here;
-	int nr = 0;
+	static unsigned int round;
+	struct numa_use use = {
+		.ground = g, .node = round++ / 2 % 2 ? g->node : g->other,
+	};
+	pthread_t thread;
 
 	for (size_t i = 0; i < 2 * NR_SORTS; i++)
 		if (!users[i].sort->unlocked)
-			regions[nr++] = &users[i].r;
-	for (int cpu = 0; cpu < cpu_count(); cpu++)
-		if ((node_of_cpu(cpu) == g->node) == here && !task_pin(0, cpu))
-			break;
-	here = !here;
-	numa_balancing.push(g, regions, nr);
+			use.region[use.nr++] = &users[i].r;
+	if (!pthread_create(&thread, NULL, numa_use, &use))
+		pthread_join(thread, NULL);
 }
 
 static long long numa_count(void)

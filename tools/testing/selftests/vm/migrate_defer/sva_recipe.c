@@ -128,6 +128,7 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 	double seconds = env ? atof(env) : SECONDS, begin;
 	long long before[ARRAY_SIZE(proof)];
 	bool here = false;
+	int ret;
 
 	for (int i = 0; i < NR_PROTECTIONS; i++) {
 		struct user *user = &self->user[i];
@@ -138,7 +139,9 @@ TEST_F_TIMEOUT(recipe, no_faults, TIMEOUT)
 		job.interval_us = 1000;
 		user->fd = sva_open_bound(0);
 		ASSERT_LE(0, user->fd);
-		ASSERT_OK(region_snapshot(&user->r));
+		/* The movers are at work: of what is not locked something may be in swap. */
+		ret = region_snapshot(&user->r);
+		ASSERT_OK(i == NOTHING && ret == -ENODATA ? 0 : ret);
 		ASSERT_OK(sva_start(user->fd, &job));
 	}
 	for (int i = 0; i < NR_PROTECTIONS; i++)
