@@ -30,6 +30,7 @@ help:
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
 	@echo 'make soak                        the stress test, 30 minutes on each kernel with all checkers'
+	@echo 'make coverage                    which lines of our files the selftests reach, to results/'
 	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
@@ -77,6 +78,11 @@ soak:
 	@harness/install-deps
 	@harness/install-deps --arch arm64
 	@harness/soak
+
+coverage:
+	@harness/install-deps
+	@harness/install-deps --arch arm64
+	@harness/coverage
 
 bench:
 	@harness/install-deps --arch $(ARCH)

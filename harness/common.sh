@@ -65,12 +65,14 @@ kernel_paths() {
 
 # kmake ARGS: the kernel's make for the chosen source, architecture and objects.
 # Fixed build stamps keep the objects of an unchanged source unchanged.
+# KMAKE_VARIABLES in the environment: more variables for it (NAME=value ...)
 kmake() {
+	# shellcheck disable=SC2086
 	CCACHE_DEPEND=1 CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
 	env -u BUILD -u BASE make -C "$SRC" O="$OBJ" ARCH="$ARCH_KERNEL" CROSS_COMPILE="$ARCH_CROSS" \
 		CC="$TOP/harness/cc ${ARCH_CROSS}gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=harness \
-		KBUILD_BUILD_HOST=localhost "$@"
+		KBUILD_BUILD_HOST=localhost ${KMAKE_VARIABLES:-} "$@"
 }
 
 # logged LOG COMMAND...: run quietly; on failure show the errors and the log's path.
