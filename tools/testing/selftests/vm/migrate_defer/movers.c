@@ -472,8 +472,8 @@ static int by_pfn(const void *a, const void *b)
 }
 
 /*
- * Of the pool's frames beyond the low ones keep one per page block: the rest are holes.  A pipe
- * holds a reference to each of those that stay, so that they can't be moved themselves.
+ * Of these frames of the pool keep one per page block: the rest are holes.  A pipe holds a
+ * reference to each of those that stay, so that they can't be moved themselves.
  */
 static int make_holes(struct ground *g, const struct frame *frames, size_t pages)
 {
@@ -513,8 +513,9 @@ static int make_holes(struct ground *g, const struct frame *frames, size_t pages
  */
 static int place_low(struct ground *g, struct region **regions, int nr)
 {
-	size_t total = 0, pages, low, holes;
+	size_t total = 0, pages, low, high, holes;
 	struct frame *frames;
+	uint64_t middle;
 	int ret = 0;
 
 	ground_release(g);
@@ -551,7 +552,14 @@ static int place_low(struct ground *g, struct region **regions, int nr)
 		madvise(g->pool + frames[i].index * page_size(), page_size(), MADV_DONTNEED);
 	ret = prefer_frames(g, 0, frames[low].pfn, total / page_size());
 	ret = ret ?: regions_populate(regions, nr, g->node);
-	ret = ret ?: make_holes(g, frames + low, pages - low);
+	/*
+	 * No hole in the lower half: compaction would begin there, with what it takes for a block
+	 * that is almost free, and never come back to what is below (fast_find_migrateblock()).
+	 */
+	middle = (frames[0].pfn + frames[pages - 1].pfn) / 2;
+	for (high = low; high < pages && frames[high].pfn < middle; high++)
+		;
+	ret = ret ?: make_holes(g, frames + high, pages - high);
 out:
 	free(frames);
 	return ret;
