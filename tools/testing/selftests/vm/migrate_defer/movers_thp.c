@@ -229,10 +229,14 @@ static const char *split_missing(struct ground *g)
 	       "no CONFIG_TRANSPARENT_HUGEPAGE (or no split of underused huge pages)" : NULL;
 }
 
-/* Huge pages of which the first half is mapped; the kernel queues them for a split. */
+/*
+ * Huge pages of which the first half is mapped; the kernel queues them for a split.  khugepaged,
+ * which would fill the other half, must not find so many empty entries acceptable.
+ */
 static int deferred_split_place(struct ground *g, struct region **regions, int nr)
 {
-	int ret = 0;
+	int ret = setting_write(KHUGEPAGED "/max_ptes_none", "%zu",
+				pmd_size() / page_size() / 2 - 1);
 
 	for (int i = 0; !ret && i < nr; i++)
 		ret = region_populate(regions[i], g->node);
