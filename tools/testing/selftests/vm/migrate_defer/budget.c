@@ -183,39 +183,48 @@ static const char *op_userfaultfd(size_t page, size_t len)
 	return NULL;
 }
 
+/* What @work returns in a child, or -1 if that ended otherwise */
+static int in_child(int (*work)(size_t page, size_t len), size_t page, size_t len)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		_exit(work(page, len));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static int seal(size_t page, size_t len)
+{
+	char *addr = page_at(page);
+	size_t size = len * page_size();
+
+	/* Not where there are holes */
+	if (syscall(__NR_mseal, addr, size, 0))
+		return NOT_SEALED;
+	if (madvise(addr, size, MADV_NOMIGRATE) || marked_kb(0) != size / 1024)
+		return 1;
+	if (!munmap(addr, size) || errno != EPERM)
+		return 2;
+	if (!mprotect(addr, size, PROT_NONE) || errno != EPERM)
+		return 3;
+	if (marked_kb(0) != size / 1024)
+		return 4;
+	return madvise(addr, size, MADV_DOMIGRATE) || marked_kb(0) ? 5 : 0;
+}
+
 /* Memory that is sealed for ever (by a child) takes the advices, as they destroy nothing. */
 static const char *op_seal(size_t page, size_t len)
 {
-	int status;
-	pid_t pid;
+	int ret;
 
 	if (random_below(4))
 		return NULL;
-	pid = fork();
-	if (!pid) {
-		char *addr = page_at(page);
-		size_t size = len * page_size();
-
-		/* Not where there are holes */
-		if (syscall(__NR_mseal, addr, size, 0))
-			_exit(NOT_SEALED);
-		if (madvise(addr, size, MADV_NOMIGRATE) || marked_kb(0) != size / 1024)
-			_exit(1);
-		if (!munmap(addr, size) || errno != EPERM)
-			_exit(2);
-		if (!mprotect(addr, size, PROT_NONE) || errno != EPERM)
-			_exit(3);
-		if (marked_kb(0) != size / 1024)
-			_exit(4);
-		if (madvise(addr, size, MADV_DOMIGRATE) || marked_kb(0))
-			_exit(5);
-		_exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid ||
-	    (status && status != NOT_SEALED << 8))
-		return "a child that has sealed memory";
-	sealed += !status;
-	return NULL;
+	ret = in_child(seal, page, len);
+	sealed += !ret;
+	return !ret || ret == NOT_SEALED ? NULL : "a child that has sealed memory";
 }
 
 static const char *op_protect(size_t page, size_t len)
@@ -281,28 +290,24 @@ static const char *op_remap(size_t page, size_t len)
 	return NULL;
 }
 
+static int live_as_child(size_t page, size_t len)
+{
+	if (marked_kb(0))
+		return 1;
+	madvise(page_at(page), len * page_size(), MADV_NOMIGRATE);
+	/* One that ends with marks, one that ends without memory of its own */
+	if (random_below(2))
+		return 0;
+	execl("/bin/true", "true", NULL);
+	return 2;
+}
+
 /* A child has no marks, and its end does no harm to ours. */
 static const char *op_fork(size_t page, size_t len)
 {
-	int status;
-	pid_t pid;
-
 	if (random_below(8))
 		return NULL;
-	pid = fork();
-	if (!pid) {
-		if (marked_kb(0))
-			_exit(1);
-		madvise(page_at(page), len * page_size(), MADV_NOMIGRATE);
-		/* One that ends with marks, one that ends without memory of its own */
-		if (random_below(2))
-			_exit(0);
-		execl("/bin/true", "true", NULL);
-		_exit(2);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-		return "a child";
-	return NULL;
+	return in_child(live_as_child, page, len) ? "a child" : NULL;
 }
 
 /* Not to be copied: the child's sizes are told without it. */

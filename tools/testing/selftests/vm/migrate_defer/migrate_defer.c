@@ -1283,8 +1283,13 @@ int uring_madvise(void *addr, size_t len, int advice)
 			     IORING_OFF_SQ_RING);
 		sqes = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 			    IORING_OFF_SQES);
-		if (rings == MAP_FAILED || sqes == MAP_FAILED)
-			return -errno;
+		if (rings == MAP_FAILED || sqes == MAP_FAILED) {
+			int ret = -errno;
+
+			close(fd);
+			fd = -1;
+			return ret;
+		}
 	}
 	sqes[0] = (struct io_uring_sqe) {
 		.opcode = IORING_OP_MADVISE, .addr = (uintptr_t)addr, .len = len,

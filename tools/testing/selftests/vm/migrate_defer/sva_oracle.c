@@ -31,7 +31,7 @@
 #else
 #define SECONDS		10	/* with each of the two devices */
 #endif
-#define NUMA_SECONDS	0.5
+#define NUMA_SECONDS	0.5	/* for a thread to scan, and to follow up the hints */
 #define PATIENCE	60	/* more, for movers that have not proved themselves */
 #define TIMEOUT		1200
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
