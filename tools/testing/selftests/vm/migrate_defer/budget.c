@@ -20,11 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "migrate_defer.h"
 
 #define PAGES		256		/* of the arena */
-#define TIMEOUT		600
+#define TIMEOUT		1800
 #define NOT_SEALED	100		/* exit status */
 
 static char *arena;

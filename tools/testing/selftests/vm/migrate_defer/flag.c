@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 
 #define REGION_SIZE	(4 * MIB)
@@ -435,7 +435,7 @@ static void count_faults(struct __test_metadata *_metadata, struct ground *groun
  * fault.  The same range, scanned the same way but not marked, takes them.  A good entry at the
  * start of each page table does not hide the others.
  */
-TEST_F_TIMEOUT(hints, repaired, 180)
+TEST_F_TIMEOUT(hints, repaired, 900)
 {
 	bool base_pages = variant->folio < pmd_size();
 

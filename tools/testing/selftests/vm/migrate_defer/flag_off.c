@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "migrate_defer.h"
 
 /* Both advices are EINVAL, even for an empty range, and the mapping is as it was. */

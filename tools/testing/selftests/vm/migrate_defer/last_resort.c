@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers_test.h"
 
 #define MODULE		"/sys/module/page_order/parameters"

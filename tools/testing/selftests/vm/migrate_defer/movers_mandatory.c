@@ -10,12 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
-#define TIMEOUT		120
+#define TIMEOUT		600
 
 #define TRACE_INSTANCE	"/sys/kernel/tracing/instances/migrate_defer_test"
 

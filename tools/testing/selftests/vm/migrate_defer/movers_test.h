@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * How tests use movers that merely optimise, see movers.h.  To be included after
- * kselftest_harness.h.
+ * harness.h.
  */
 #ifndef _MOVERS_TEST_H
 #define _MOVERS_TEST_H
@@ -9,7 +9,7 @@
 #include "movers.h"
 
 #define SECONDS		5	/* for a mover to prove itself, at one place */
-#define TIMEOUT		240
+#define TIMEOUT		900
 #define EXTRA_PUSHES	2	/* after the mover has proved itself */
 
 #define FOLIO_4K	4096

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "../../../../../mm/gup_test.h"
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers_test.h"
 #include "sva.h"
 

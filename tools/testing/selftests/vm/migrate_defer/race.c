@@ -11,7 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 
 #define REGION_SIZE	(2 * MIB)
@@ -132,7 +132,7 @@ FIXTURE_TEARDOWN_PARENT(race)
  * Many times: mark, look where the pages are, look again a little later, unmark.  While marked
  * no page is away, not even at the first look, and none moves; in between they do move.
  */
-TEST_F_TIMEOUT(race, marked_at_once, 120)
+TEST_F_TIMEOUT(race, marked_at_once, 600)
 {
 	size_t away = 0, moved_marked = 0, moved_between = 0, pages = region_pages(&self->region);
 	struct region *r = &self->region;

@@ -15,12 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "migrate_defer.h"
 #include "sva.h"
 
 #define PAGES		1024	/* fit into the device's translation cache */
-#define TIMEOUT		300
+#define TIMEOUT		900
 
 #define FOLIO_4K	4096
 #define FOLIO_64K	(64 * 1024)

@@ -11,13 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "migrate_defer.h"
 #include "sva.h"
 
 #define PAGES		1024	/* fit into the device's translation cache */
 #define ROUNDS		10
-#define TIMEOUT		300
+#define TIMEOUT		900
 #define FOLIO_2M	(2 * MIB)
 
 FIXTURE(direct) {

@@ -16,13 +16,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 #include "sva.h"
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
-#define TIMEOUT		300
+#define TIMEOUT		900
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
 #define TRACING		"/sys/kernel/tracing"

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 #include "sva.h"
 
@@ -33,7 +33,7 @@
 #endif
 #define NUMA_SECONDS	0.5	/* for a thread to scan, and to follow up the hints */
 #define PATIENCE	60	/* more, for movers that have not proved themselves */
-#define TIMEOUT		1200
+#define TIMEOUT		9000
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
 #define POOL_BYTES	(32 * MIB)	/* what a mover that needs memory of its own takes */
 #define BUSY_US		1000	/* pause of the device after each pass */

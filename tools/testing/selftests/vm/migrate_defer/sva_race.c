@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "migrate_defer.h"
 #include "sva.h"
 
@@ -23,7 +23,7 @@
 #define ROUNDS		200
 #define MOVES		30	/* at least */
 #define LIVES		12	/* of processes that die in the middle */
-#define TIMEOUT		300
+#define TIMEOUT		900
 #define SPLIT		"/sys/kernel/debug/split_huge_pages"
 
 /* Word 0 of a page is the device's, word 1 tells whose page it is. */

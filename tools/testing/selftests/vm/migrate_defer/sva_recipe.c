@@ -13,7 +13,7 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers.h"
 #include "sva.h"
 
@@ -21,7 +21,7 @@
 #define SECONDS		15
 #define PATIENCE	240
 #define FAULTS		100	/* at least, of a device on memory that may be moved */
-#define TIMEOUT		1200
+#define TIMEOUT		9000
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
 
 enum protection { NOTHING, LOCKED, RECIPE, NR_PROTECTIONS };

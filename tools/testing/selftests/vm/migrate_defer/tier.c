@@ -10,7 +10,7 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
-#include "../../kselftest_harness.h"
+#include "harness.h"
 #include "movers_test.h"
 
 #define GROUP		"/sys/fs/cgroup/migrate_defer_tier"
