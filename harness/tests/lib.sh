@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source=harness/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+# shellcheck source=harness/kselftest.sh
+. "$TOP/harness/kselftest.sh"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -48,48 +50,14 @@ refuses_with() {
 	fi
 }
 
-# Turn the output of run_kselftest.sh into results: one for every inner test
-# case, and one for a test program that has none or ends badly without one.
-kselftest_results() {
-	awk '
-	function outer(line, verdict, name) {
-		name = line
-		sub(/^(not )?ok [0-9]+ selftests: [^:]*: /, "", name)
-		if (verdict == "ok" && inner > 0 && (plan < 0 || plan == inner))
-			return
-		if (verdict == "not ok" && bad > 0 && name !~ /TIMEOUT/ && plan == inner)
-			return
-		if (verdict == "ok" && inner > 0)
-			name = name ": " inner " of " plan " test cases reported"
-		print (verdict == "ok" && inner > 0 ? "not ok" : verdict) " - " name
-	}
-	{ sub(/\r$/, "") }
-	/^# selftests: /		{ inner = bad = 0; plan = -1; prog = $NF; next }
-	/^# 1\.\.[0-9]+/		{ plan = substr($2, 4) + 0; next }
-	/^# (not )?ok [0-9]+/	{
-		line = $0
-		sub(/^# /, "", line)
-		verdict = line ~ /^not ok/ ? "not ok" : "ok"
-		sub(/^(not )?ok [0-9]+ */, "", line)
-		inner++
-		if (verdict == "not ok") bad++
-		print verdict " - " prog ": " line
-		next
-	}
-	/^ok [0-9]+ selftests: /	{ outer($0, "ok") }
-	/^not ok [0-9]+ selftests: /	{ outer($0, "not ok") }
-	'
-}
-
 # selftests ARCH: build that kernel, run all selftests in its guest, and report
 # each of their test cases.
 selftests() {
 	local arch=$1 status=0 n log=$LOGS/kselftest-$1.log
 	"$TOP/harness/build" --arch "$arch" >&2
-	"$TOP/harness/guest" --arch "$arch" --timeout 1800 -- \
-		/opt/kselftest/run_kselftest.sh -c vm/migrate_defer |
-		tee "$log" | sed 's/^/#   /' >&2 || status=$?
+	run_all_selftests "$log" --arch "$arch" --timeout 3000 || status=$?
 	check "the guest ran the selftests, and its kernel log is clean" test "$status" = 0
+	sed -n 's/^# again: /# /p' "$log"
 	kselftest_results <"$log" >"$scratch/tap"
 	cat "$scratch/tap"
 	n=$(grep -cE '^(not )?ok ' "$scratch/tap" || true)

@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# Sourced by whoever runs the selftests in a guest, after common.sh.
+
+# Turn the output of run_kselftest.sh into results: one for every inner test
+# case, and one for a test program that has none or ends badly without one.
+kselftest_results() {
+	awk '
+	function outer(line, verdict, name) {
+		name = line
+		sub(/^(not )?ok [0-9]+ selftests: [^:]*: /, "", name)
+		if (verdict == "ok" && inner > 0 && (plan < 0 || plan == inner))
+			return
+		if (verdict == "not ok" && bad > 0 && name !~ /TIMEOUT/ && plan == inner)
+			return
+		if (verdict == "ok" && inner > 0)
+			name = name ": " inner " of " plan " test cases reported"
+		print (verdict == "ok" && inner > 0 ? "not ok" : verdict) " - " name
+	}
+	{ sub(/\r$/, "") }
+	/^# selftests: /		{ inner = bad = 0; plan = -1; prog = $NF; next }
+	/^# 1\.\.[0-9]+/		{ plan = substr($2, 4) + 0; next }
+	/^# (not )?ok [0-9]+/	{
+		line = $0
+		sub(/^# /, "", line)
+		verdict = line ~ /^not ok/ ? "not ok" : "ok"
+		sub(/^(not )?ok [0-9]+ */, "", line)
+		inner++
+		if (verdict == "not ok") bad++
+		print verdict " - " prog ": " line
+		next
+	}
+	/^ok [0-9]+ selftests: /	{ outer($0, "ok") }
+	/^not ok [0-9]+ selftests: /	{ outer($0, "not ok") }
+	'
+}
+
+# Programs whose every failed test case says INCONCLUSIVE: a mover was not at work, or
+# not where it could be seen, so that they have no verdict about the kernel yet.
+inconclusive_programs() {
+	awk '
+	{ sub(/\r$/, "") }
+	/^# selftests: /		{ prog = $NF; failed = unclear = said = 0; next }
+	/^# #  +RUN /			{ said = 0 }
+	/INCONCLUSIVE/			{ said = 1 }
+	/^# not ok [0-9]+ /		{ failed++; unclear += said; said = 0 }
+	/^not ok [0-9]+ selftests: /	{ if (failed && failed == unclear && !/TIMEOUT/) print prog }
+	'
+}
+
+# without_program PROGRAM: the output of run_kselftest.sh less that of one program.
+without_program() {
+	awk -v prog="$1" '
+	{ line = $0; sub(/\r$/, "", line) }
+	line ~ /^# selftests: / { split(line, word, " "); skip = word[4] == prog }
+	!skip
+	skip && line ~ /^(not )?ok [0-9]+ selftests: / { skip = 0 }
+	'
+}
+
+# in_guest LOG GUEST-OPTION... -- ARGUMENT...: run_kselftest.sh with these arguments.
+in_guest() {
+	local log=$1 options=()
+	shift
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
+	"$TOP/harness/guest" "${options[@]}" -- /opt/kselftest/run_kselftest.sh "$@" |
+		tee "$log" | sed 's/^/#   /' >&2
+}
+
+# run_all_selftests LOG GUEST-OPTION...: all of them in a guest, then those without a
+# verdict once more, at most AGAIN times, each in a guest of its own.  Their output goes to
+# LOG.  Fails if a guest died or has a report of trouble in its kernel log; whether tests
+# failed is for kselftest_results to say.
+AGAIN=2
+run_all_selftests() {
+	local log=$1 again program status=0
+	shift
+	in_guest "$log" "$@" -- -c vm/migrate_defer || status=$?
+	for ((again = 1; again <= AGAIN; again++)); do
+		for program in $(inconclusive_programs <"$log"); do
+			in_guest "$log.again" "$@" -- -t "vm/migrate_defer:$program" || status=$?
+			{
+				without_program "$program" <"$log"
+				echo "# again: $program was inconclusive and has been run again ($again of $AGAIN)"
+				cat "$log.again"
+			} >"$log.new"
+			mv "$log.new" "$log"
+		done
+	done
+	return "$status"
+}
