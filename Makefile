@@ -29,7 +29,7 @@ help:
 	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
-	@echo 'make soak                        the stress test, 30 minutes on each kernel with all checkers'
+	@echo 'make soak                        all selftests, and 30 minutes of stress, on kernels with all checkers'
 	@echo 'make coverage                    which lines of our files the selftests reach, to results/'
 	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
 	@echo
@@ -88,4 +88,4 @@ bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare soak
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare soak coverage
