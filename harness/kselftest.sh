@@ -57,28 +57,31 @@ without_program() {
 	'
 }
 
-# in_guest LOG GUEST-OPTION... -- ARGUMENT...: run_kselftest.sh with these arguments.
+# in_guest LOG GUEST-OPTION... -- [PROGRAM]...: these, or all, in a guest.
 in_guest() {
-	local log=$1 options=()
+	local log=$1 options=() tests=() program
 	shift
 	while [ "$1" != -- ]; do options+=("$1"); shift; done
 	shift
-	"$TOP/harness/guest" "${options[@]}" -- /opt/kselftest/run_kselftest.sh "$@" |
+	[ $# -gt 0 ] || tests=(-c vm/migrate_defer)
+	for program; do tests+=(-t "vm/migrate_defer:$program"); done
+	"$TOP/harness/guest" "${options[@]}" -- /opt/kselftest/run_kselftest.sh "${tests[@]}" |
 		tee "$log" | sed 's/^/#   /' >&2
 }
 
-# run_all_selftests LOG GUEST-OPTION...: all of them in a guest, then those without a
-# verdict once more, at most AGAIN times, each in a guest of its own.  Their output goes to
-# LOG.  Fails if a guest died or has a report of trouble in its kernel log; whether tests
-# failed is for kselftest_results to say.
+# run_selftests LOG GUEST-OPTION... -- [PROGRAM]...: these, or all, in a guest, then those
+# without a verdict once more, at most AGAIN times, each in a guest of its own.  Their
+# output goes to LOG.  Fails if a guest died or has a report of trouble in its kernel log;
+# whether tests failed is for kselftest_results to say.
 AGAIN=2
-run_all_selftests() {
-	local log=$1 again program status=0
+run_selftests() {
+	local log=$1 options=() again program status=0
+	in_guest "$@" || status=$?
 	shift
-	in_guest "$log" "$@" -- -c vm/migrate_defer || status=$?
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
 	for ((again = 1; again <= AGAIN; again++)); do
 		for program in $(inconclusive_programs <"$log"); do
-			in_guest "$log.again" "$@" -- -t "vm/migrate_defer:$program" || status=$?
+			in_guest "$log.again" "${options[@]}" -- "$program" || status=$?
 			{
 				without_program "$program" <"$log"
 				echo "# again: $program was inconclusive and has been run again ($again of $AGAIN)"

@@ -50,12 +50,12 @@ refuses_with() {
 	fi
 }
 
-# selftests ARCH: build that kernel, run all selftests in its guest, and report
-# each of their test cases.
+# selftests NAME GUEST-OPTION... -- [PROGRAM]...: run these selftests, or all, in the guest of
+# a kernel that is built, and report each of their test cases.
 selftests() {
-	local arch=$1 status=0 n log=$LOGS/kselftest-$1.log
-	"$TOP/harness/build" --arch "$arch" >&2
-	run_all_selftests "$log" --arch "$arch" --timeout 3000 || status=$?
+	local status=0 n log=$LOGS/kselftest-$1.log
+	shift
+	run_selftests "$log" --timeout 3000 "$@" || status=$?
 	check "the guest ran the selftests, and its kernel log is clean" test "$status" = 0
 	sed -n 's/^# again: /# /p' "$log"
 	kselftest_results <"$log" >"$scratch/tap"
