@@ -131,7 +131,9 @@ static int collapse_push(struct ground *g, struct region **regions, int nr)
 	(void)g;
 	for (int i = 0; i < nr; i++)
 		while (madvise(regions[i]->addr, regions[i]->size, MADV_COLLAPSE))
-			if ((errno != EAGAIN && errno != EBUSY) || ++tries == TRIES)
+			/* EINVAL: a page was on its way just then. */
+			if ((errno != EAGAIN && errno != EBUSY && errno != EINVAL) ||
+			    ++tries == TRIES)
 				return -errno;
 	return 0;
 }

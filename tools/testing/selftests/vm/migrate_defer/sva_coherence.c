@@ -232,8 +232,9 @@ static int push_split_collapse(struct region *r)
 	if (madvise(r->addr + page_size(), page_size(), MADV_DONTFORK) ||
 	    madvise(r->addr + page_size(), page_size(), MADV_DOFORK))
 		ret = -errno;
+	/* EINVAL: a page was on its way just then. */
 	if (!ret && madvise(r->addr, r->size, MADV_COLLAPSE) &&
-	    errno != EAGAIN && errno != EBUSY)
+	    errno != EAGAIN && errno != EBUSY && errno != EINVAL)
 		ret = -errno;
 	return ret;
 }
