@@ -133,6 +133,17 @@ static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
 #endif
 
 /*
+ * May empty entries be filled?  What can't be accessed is nobody's; what has a pager
+ * is its.
+ */
+static bool settle_may_fill(const struct settle *settle,
+			    struct vm_area_struct *vma)
+{
+	return settle->prefault && settle->prefault->fill && vma->vm_file &&
+	       vma_is_accessible(vma) && !userfaultfd_armed(vma);
+}
+
+/*
  * An empty entry of a file mapping: is it one that a mover emptied?  If so the
  * page is in the page cache, for it was there when it was unmapped.  What has
  * been truncated, punched or swapped out meanwhile is not, and stays away.
@@ -146,10 +157,7 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	struct folio *folio;
 	bool lost, locked;
 
-	if (!settle->prefault || !settle->prefault->fill || !vma->vm_file)
-		return false;
-	/* What can't be accessed is nobody's; what has a pager is its. */
-	if (!vma_is_accessible(vma) || userfaultfd_armed(vma))
+	if (!settle_may_fill(settle, vma))
 		return false;
 
 	rcu_read_lock();
@@ -392,8 +400,7 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 	unsigned long step = PAGE_SIZE;
 	pgoff_t index, last;
 
-	if (!vma || !vma->vm_file || !settle->prefault ||
-	    !settle->prefault->fill)
+	if (!vma || !settle_may_fill(settle, vma))
 		return 0;
 	if (is_vm_hugetlb_page(vma))
 		step = huge_page_size(hstate_vma(vma));
@@ -408,6 +415,10 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 			return settle_by_fault(settle, addr,
 					       settle_fill_write(settle, vma));
 		index += step >> PAGE_SHIFT;
+		/* Entries of what is swapped out are none to fill, but many. */
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
 	}
 	return 0;
 }

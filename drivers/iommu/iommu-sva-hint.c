@@ -30,6 +30,7 @@
 #include <linux/iommu-sva-hint.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -322,7 +323,7 @@ void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
 	struct iommu_sva_hint *hint = iommu_mm->hint;
 
 	spin_lock(&hint->lock);
-	hint->bound++;
+	WRITE_ONCE(hint->bound, hint->bound + 1);
 	spin_unlock(&hint->lock);
 }
 
@@ -338,6 +339,9 @@ void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
 void iommu_sva_hint_bound(struct mm_struct *mm)
 {
 	struct migrate_defer_prefault prefault = {};
+
+	/* Taken only where there are marks, but forbidden to hold in any case. */
+	might_lock(&mm->mmap_lock);
 
 	/* Whoever sets a mark just now sees the bond or is seen here. */
 	smp_mb();
@@ -365,7 +369,8 @@ void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm)
 	bool last;
 
 	spin_lock(&hint->lock);
-	last = !--hint->bound;
+	WRITE_ONCE(hint->bound, hint->bound - 1);	/* see hint_prefault() */
+	last = !hint->bound;
 	if (last)
 		hint->nr = 0;
 	spin_unlock(&hint->lock);
