@@ -34,7 +34,7 @@ need() {
 
 # The options that choose one kernel, shared by build, selftests and guest.
 # Sets CONSUMED to how many arguments belonged to such an option (0: none).
-ARCH=x86_64 STOCK='' DEBUG='' VARIANT=''
+ARCH=x86_64 STOCK='' DEBUG='' VARIANT='' CLANG=''
 kernel_option() {
 	case $1 in
 	--arch)
@@ -54,7 +54,7 @@ kernel_option() {
 # Names that follow from the options: the source, its objects and its image.
 kernel_paths() {
 	arch_load "$ARCH"
-	KERNEL_NAME=$ARCH${STOCK:+-stock}${DEBUG:+-debug}${VARIANT:+-$VARIANT}
+	KERNEL_NAME=$ARCH${STOCK:+-stock}${DEBUG:+-debug}${VARIANT:+-$VARIANT}${CLANG:+-clang}
 	SRC=$TREE
 	[ -z "$STOCK" ] || SRC=$STOCK_TREE
 	# Right below the source, where Kbuild names all files relative to the
@@ -63,6 +63,8 @@ kernel_paths() {
 	IMAGE=$OBJ/$ARCH_IMAGE
 }
 
+compiler() { if [ -n "$CLANG" ]; then echo clang; else echo "${ARCH_CROSS}gcc"; fi; }
+
 # kmake ARGS: the kernel's make for the chosen source, architecture and objects.
 # Fixed build stamps keep the objects of an unchanged source unchanged.
 # KMAKE_VARIABLES in the environment: more variables for it (NAME=value ...)
@@ -70,7 +72,7 @@ kmake() {
 	# shellcheck disable=SC2086
 	CCACHE_DEPEND=1 CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
 	env -u BUILD -u BASE make -C "$SRC" O="$OBJ" ARCH="$ARCH_KERNEL" CROSS_COMPILE="$ARCH_CROSS" \
-		CC="$TOP/harness/cc ${ARCH_CROSS}gcc" LOCALVERSION= \
+		CC="$TOP/harness/cc $(compiler)" ${CLANG:+LLVM=1} LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=harness \
 		KBUILD_BUILD_HOST=localhost ${KMAKE_VARIABLES:-} "$@"
 }
@@ -106,6 +108,30 @@ progress() {
 		n=$((n + 1))
 		[ $((n % 30)) -ne 0 ] || msg "  ... ${n}s: $(tail -n1 "$log" | cut -c1-70)"
 	done
+}
+
+# work_tree NAME: make build/NAME, with a kernel tree of its own at $work_tree, which
+# shares the compiler cache and the guest's userland.  Scripts that are to work there
+# get BUILD=$work.
+work_tree() {
+	local arch
+	for arch in $ARCHES; do
+		"$TOP/harness/rootfs" --arch "$arch" >/dev/null
+	done
+	work=$BUILD/$1
+	work_tree=$work/$BASE/linux
+	mkdir -p "$work"
+	ln -sfn ../guest "$work/guest"
+	export CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache}
+	env BUILD="$work" "$TOP/harness/tree" --force >&2
+}
+
+# warnings_in LOG: one line for each warning of a build, without what differs
+# between trees, and without line numbers: other lines may have moved it.
+warnings_in() {
+	grep -E '(warning|error|WARNING):' "$1" | grep -vE '^cc1:' |
+		sed -E "s|^$SRC/||; s|^(\.\./)*||; s/:[0-9]+(:[0-9]+)?:/:/; s/on line [0-9]+/on line/" |
+		sort || true
 }
 
 # pack_cpio DIRECTORY FILE: for the kernel's initramfs, owned by root.

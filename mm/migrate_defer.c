@@ -388,36 +388,3 @@ void migrate_defer_hint(struct vm_area_struct *vma)
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
 		WRITE_ONCE(avc->anon_vma->nomigrate_hint, true);
 }
-
-/**
- * migrate_defer_marked - finish MADV_NOMIGRATE or MADV_DOMIGRATE
- * @mm: whose range
- * @start: its start, page aligned
- * @end: its end, page aligned
- * @set: true for MADV_NOMIGRATE
- * @result: what came of it so far, 0 or a negative errno
- *
- * Repairs what movers had begun, see migrate_defer_settle().  Pages that are
- * shared copy-on-write stay read-only: breaking that costs memory,
- * MADV_POPULATE_WRITE is for it.
- *
- * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
- * Return: @result, -EAGAIN instead of -ENOMEM where there was no memory to
- * unmerge what KSM has merged.
- */
-int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set, int result)
-{
-	if (migrate_defer_settle(mm, start, end, set))
-		result = -EAGAIN;
-	trace_mark(mm_owner_pid(mm), start, end, set, result);
-	return result;
-}
-
-/* Nothing was marked, for the reason that is also returned. */
-int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
-			  unsigned long end, bool set, int error)
-{
-	trace_mark(mm_owner_pid(mm), start, end, set, error);
-	return error;
-}

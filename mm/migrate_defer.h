@@ -3,6 +3,7 @@
 #define _MM_MIGRATE_DEFER_H
 /* What the files of mm/migrate_defer*.c share with each other only. */
 
+#include <linux/atomic.h>
 #include <linux/migrate_defer.h>
 #include <linux/types.h>
 
@@ -13,6 +14,8 @@ enum migrate_defer_verdict {
 	MIGRATE_DEFER_IGNORE,	/* as if there were no mark */
 };
 
+extern atomic_long_t migrate_defer_marked_pages;
+
 enum migrate_defer_verdict
 migrate_defer_decide(enum migrate_defer_mover mover, bool urgent, bool enabled,
 		     bool last_resort);
@@ -20,7 +23,6 @@ bool migrate_reason_mover(enum migrate_reason reason,
 			  enum migrate_defer_mover *mover);
 bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
 			 unsigned long pfn, unsigned int order);
-unsigned long migrate_defer_marked_pages(void);
 pid_t mm_owner_pid(struct mm_struct *mm);
 
 #endif /* _MM_MIGRATE_DEFER_H */

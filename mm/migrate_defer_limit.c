@@ -12,7 +12,6 @@
  * held for writing.
  */
 
-#include <linux/atomic.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
@@ -23,20 +22,11 @@
 
 #include "migrate_defer.h"
 
-/* Of all address spaces */
-static atomic_long_t marked_pages = ATOMIC_LONG_INIT(0);
-
 void __mm_account_nomigrate(struct mm_struct *mm, long npages)
 {
 	VM_WARN_ON_ONCE(npages < 0 && mm->nomigrate_vm < -npages);
 	WRITE_ONCE(mm->nomigrate_vm, mm->nomigrate_vm + npages);
-	atomic_long_add(npages, &marked_pages);
-}
-
-/* Pages of marked VMAs in the system. */
-unsigned long migrate_defer_marked_pages(void)
-{
-	return atomic_long_read(&marked_pages);
+	atomic_long_add(npages, &migrate_defer_marked_pages);
 }
 
 /**

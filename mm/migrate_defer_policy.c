@@ -49,6 +49,9 @@ const u8 migrate_reason_movers[MR_TYPES] = {
 bool migrate_defer_on __read_mostly = true;
 static bool last_resort_on __read_mostly = true;
 
+/* Pages of marked VMAs, of all address spaces: see mm/migrate_defer_limit.c */
+atomic_long_t migrate_defer_marked_pages = ATOMIC_LONG_INIT(0);
+
 /**
  * migrate_defer_decide - the policy, apart from the state of the system
  * @mover: who wants to move or unmap a page of a marked range
@@ -95,7 +98,7 @@ bool __migrate_defer_gives_way(enum migrate_defer_mover mover)
 {
 	return migrate_defer_decide(mover, true, READ_ONCE(migrate_defer_on),
 				    READ_ONCE(last_resort_on)) ==
-	       MIGRATE_DEFER_OVERRIDE && migrate_defer_marked_pages();
+	       MIGRATE_DEFER_OVERRIDE && atomic_long_read(&migrate_defer_marked_pages);
 }
 
 /**
@@ -242,8 +245,8 @@ void migrate_defer_prefaulted(struct mm_struct *mm, u32 pasid,
 static ssize_t marked_kb_show(struct kobject *kobj, struct kobj_attribute *attr,
 			      char *buf)
 {
-	return sysfs_emit(buf, "%lu\n",
-			  migrate_defer_marked_pages() << (PAGE_SHIFT - 10));
+	return sysfs_emit(buf, "%ld\n",
+			  atomic_long_read(&migrate_defer_marked_pages) << (PAGE_SHIFT - 10));
 }
 
 static struct kobj_attribute marked_kb_attr = __ATTR_RO(marked_kb);

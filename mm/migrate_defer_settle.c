@@ -21,7 +21,10 @@
 #include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>
 
+#include <trace/events/migrate_defer.h>
+
 #include "internal.h"
+#include "migrate_defer.h"
 
 /* Faults on one entry: to wait for a migration, to map it, to make it dirty. */
 #define SETTLE_TRIES	3
@@ -533,6 +536,39 @@ int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 			return ret;
 	}
 	return 0;
+}
+
+/**
+ * migrate_defer_marked - finish MADV_NOMIGRATE or MADV_DOMIGRATE
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ * @set: true for MADV_NOMIGRATE
+ * @result: what came of it so far, 0 or a negative errno
+ *
+ * Repairs what movers had begun, see migrate_defer_settle().  Pages that are
+ * shared copy-on-write stay read-only: breaking that costs memory,
+ * MADV_POPULATE_WRITE is for it.
+ *
+ * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
+ * Return: @result, -EAGAIN instead of -ENOMEM where there was no memory to
+ * unmerge what KSM has merged.
+ */
+int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set, int result)
+{
+	if (migrate_defer_settle(mm, start, end, set))
+		result = -EAGAIN;
+	trace_mark(mm_owner_pid(mm), start, end, set, result);
+	return result;
+}
+
+/* Nothing was marked, for the reason that is also returned. */
+int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int error)
+{
+	trace_mark(mm_owner_pid(mm), start, end, set, error);
+	return error;
 }
 
 #ifdef CONFIG_IOMMU_SVA_HINT
