@@ -189,7 +189,7 @@ static inline bool folio_migrate_refused(struct folio *folio,
 
 /**
  * vma_migrate_deferred - must a mover that works by VMA leave this one alone?
- * @vma: the VMA, its mm's mmap_lock held
+ * @vma: the VMA, its mm's mmap_lock or the lock of one of its page tables held
  * @mover: who asks; counted and traced where the answer is yes
  *
  * Return: true if @vma is marked.
