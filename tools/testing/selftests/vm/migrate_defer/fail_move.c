@@ -184,10 +184,11 @@ TEST_F_TIMEOUT(fail_move, is_mapped_as_it_was, TIMEOUT)
 		if (must_move(g, r, page))
 			EXPECT_EQ(0, region_compare_part(r, page * page_size(), r->folio).moved);
 	/* It was tried: otherwise it would prove nothing. */
-	if (variant->seen)
+	if (variant->seen) {
 		EXPECT_EQ(0, failed_pages(&self->watch, r));
-	else
+	} else {
 		EXPECT_LE(nr * folio, failed_pages(&self->watch, r));
+	}
 
 	/* A pipe that nobody has open any more gives the references back. */
 	close(self->pipe[0]);
