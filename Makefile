@@ -31,7 +31,7 @@ help:
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
 	@echo 'make soak                        all selftests, and 30 minutes of stress, on kernels with all checkers'
 	@echo 'make coverage                    which lines of our files the selftests reach, to results/'
-	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, coccicheck, shellcheck'
+	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, Sphinx, man, coccicheck, shellcheck'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
 
