@@ -66,7 +66,7 @@ in_guest() {
 	[ $# -gt 0 ] || tests=(-c vm/migrate_defer)
 	for program; do tests+=(-t "vm/migrate_defer:$program"); done
 	"$TOP/harness/guest" "${options[@]}" -- /opt/kselftest/run_kselftest.sh "${tests[@]}" |
-		tee "$log" | sed 's/^/#   /' >&2
+		tee "$log" | sed -u 's/^/#   /' >&2
 }
 
 # run_selftests LOG GUEST-OPTION... -- [PROGRAM]...: these, or all, in a guest, then those
