@@ -10,7 +10,7 @@ flag = $(if $(filter-out 0 1,$($(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(f
 kernel = --arch $(ARCH) $(call flag,STOCK,--stock) $(call flag,DEBUG,--debug) \
 	 $(if $(VARIANT),--variant $(VARIANT))
 
-known := BASE ARCH STOCK DEBUG VARIANT TREE KERNEL_SRC BUILD CCACHE_DIR CCACHE_MAXSIZE TESTS
+known := BASE ARCH STOCK DEBUG VARIANT TREE DRY_RUN KERNEL_SRC BUILD CCACHE_DIR CCACHE_MAXSIZE TESTS
 given := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v)))
 unknown := $(filter-out $(known) MAKEFLAGS MAKEOVERRIDES -*-command-variables-*-,$(given))
 $(if $(unknown),$(error unknown variable: $(unknown) (known: $(known))))
@@ -25,13 +25,16 @@ help:
 	@echo 'make overlay                     copy new files, edited in this repository, into that tree'
 	@echo 'make refresh                     write the commits of that tree back into this repository'
 	@echo 'make series                      write a series for git am to build/series/$(BASE)'
-	@echo 'make apply TREE=/path/to/linux   apply the work to a kernel tree of yours'
+	@echo 'make apply TREE=/path/to/linux [DRY_RUN=1]'
+	@echo '                                 apply the work to a kernel tree of yours'
+	@echo 'make bisect                      build and boot the kernel after each patch, to results/'
 	@echo 'make mutants                     remove each hook in turn: a selftest must notice'
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
 	@echo 'make soak                        all selftests, and 30 minutes of stress, on kernels with all checkers'
 	@echo 'make coverage                    which lines of our files the selftests reach, to results/'
-	@echo 'make lint                        checkpatch, sparse, W=1, kernel-doc, Sphinx, man, coccicheck, shellcheck'
+	@echo 'make lint                        style, sparse, W=1 with gcc and clang, kernel-doc, Sphinx, man, coccicheck, ...'
+	@echo 'make randconfig                  compile what is touched in 20 random configurations'
 	@echo
 	@echo 'harness/guest --help             run a command in a guest'
 
@@ -61,13 +64,22 @@ series:
 	@harness/series
 
 apply:
-	@harness/apply '$(TREE)'
+	@harness/apply $(call flag,DRY_RUN,--dry-run) '$(TREE)'
 
 lint:
 	@harness/lint
 
+randconfig:
+	@harness/install-deps
+	@harness/install-deps --arch arm64
+	@harness/randconfig
+
 mutants:
 	@harness/mutants
+
+bisect:
+	@harness/install-deps --arch $(ARCH)
+	@harness/bisect --arch $(ARCH)
 
 compare:
 	@harness/install-deps
@@ -88,4 +100,4 @@ bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint mutants bench compare soak coverage
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak coverage

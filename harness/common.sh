@@ -134,6 +134,21 @@ warnings_in() {
 		sort || true
 }
 
+# members DIRECTORY: the objects that its Makefile asks for in the configuration of
+# $OBJ, which "make prepare" has written down.
+members() {
+	local dir=$1
+	make -s -f - <<-EOF 2>/dev/null | tr ' ' '\n' | grep '\.o$' | sed "s|^|$dir/|" || true
+		include $OBJ/include/config/auto.conf
+		srctree := $SRC
+		src := $SRC/$dir
+		obj := $dir
+		include $SRC/$dir/Makefile
+		\$(foreach v,\$(filter obj-y obj-m %-y %-objs,\$(.VARIABLES)),\$(info \$(\$v)))
+		all:
+	EOF
+}
+
 # pack_cpio DIRECTORY FILE: for the kernel's initramfs, owned by root.
 pack_cpio() {
 	(cd "$1" && find . -print0 | LC_ALL=C sort -z |
