@@ -134,19 +134,24 @@ warnings_in() {
 		sort || true
 }
 
-# members DIRECTORY: the objects that its Makefile asks for in the configuration of
-# $OBJ, which "make prepare" has written down.
-members() {
-	local dir=$1
-	make -s -f - <<-EOF 2>/dev/null | tr ' ' '\n' | grep '\.o$' | sed "s|^|$dir/|" || true
+# listed DIRECTORY: the objects and directories that its Makefile asks for in the
+# configuration of $OBJ, which "make prepare" has written down.
+listed() {
+	make -s -f - <<-EOF 2>/dev/null | tr ' ' '\n' || true
 		include $OBJ/include/config/auto.conf
 		srctree := $SRC
-		src := $SRC/$dir
-		obj := $dir
-		include $SRC/$dir/Makefile
+		src := $SRC/$1
+		obj := $1
+		include $SRC/$1/Makefile
 		\$(foreach v,\$(filter obj-y obj-m %-y %-objs,\$(.VARIABLES)),\$(info \$(\$v)))
 		all:
 	EOF
+}
+
+# members DIRECTORY: its objects, if the configuration has the directory at all
+members() {
+	[[ $1 != */* ]] || grep -qxF "${1##*/}/" <(listed "${1%/*}") || return 0
+	listed "$1" | grep '\.o$' | sed "s|^|$1/|" || true
 }
 
 # pack_cpio DIRECTORY FILE: for the kernel's initramfs, owned by root.
