@@ -35,7 +35,9 @@ run() {
 says() {
 	local line
 	for line; do
-		grep -Eq -e "$line" "$work/out" || { ktap_print_msg "nothing matches: $line"; return 1; }
+		grep -Eq -e "$line" "$work/out" && continue
+		ktap_print_msg "nothing matches: $line"
+		return 1
 	done
 }
 
@@ -62,7 +64,8 @@ if [ -d /sys/kernel/mm/migrate_defer ]; then
 	check "the recipe: all done, and shown" \
 		eval '[ $status = 0 ] &&
 		      says "^mlock: done" "^MADV_POPULATE_WRITE: done" "^MADV_NOMIGRATE: done" \
-			   "^MADV_DONTFORK: done" "^VmNoMig:[[:space:]]+2048 kB" "^VmFlags:.* nm( |\$)"'
+			   "^MADV_DONTFORK: done" "^VmNoMig:[[:space:]]+2048 kB" \
+			   "^VmFlags:.* nm( |\$)"'
 
 	"$SAMPLE" --size 2M --wait 0 >"$work/out" 2>&1 &
 	pid=$!
@@ -80,7 +83,8 @@ if [ -d /sys/kernel/mm/migrate_defer ]; then
 	unprivileged 0 "$SAMPLE" --size 2M
 	check "RLIMIT_MEMLOCK of 0: says so, goes on, status 4" \
 		eval '[ $status = 4 ] && says "^mlock: refused" "RLIMIT_MEMLOCK is 0 KiB" \
-			"^MADV_NOMIGRATE: refused: Operation not permitted" "^VmNoMig:[[:space:]]+0 kB"'
+			"^MADV_NOMIGRATE: refused: Operation not permitted" \
+			"^VmNoMig:[[:space:]]+0 kB"'
 	unprivileged 1048576 "$SAMPLE" --size 2M --wait 1
 	check "RLIMIT_MEMLOCK too low: says so, goes on, status 4" \
 		eval '[ $status = 4 ] && says "^MADV_NOMIGRATE: refused: Cannot allocate memory" \
