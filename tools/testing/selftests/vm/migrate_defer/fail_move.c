@@ -17,7 +17,7 @@
 #include "sva.h"
 
 #define REGION_SIZE	(4 * MIB)
-#define HELD		8	/* folios, spread over the region; as many buffers as a pipe has */
+#define HELD		8	/* folios, spread over the region; fewer than a pipe has room for */
 #define TIMEOUT		900
 
 #define FOLIO_4K	4096
