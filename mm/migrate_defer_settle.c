@@ -66,15 +66,27 @@ static void settle_count(struct settle *settle, unsigned long size, bool repaire
 }
 
 /*
+ * Is the entry part of a block for which ptep_get() gathers accessed and dirty bits
+ * (contpte_ptep_get() of arm64)?  They need not be set in the entry itself, which is
+ * what a device goes by that does not set them.  The last entry of a block does not
+ * look like one.
+ */
+static bool pte_gathered(pte_t *ptep, pte_t pte)
+{
+	return pte_batch_hint(ptep, pte) > 1;
+}
+
+/*
  * Make a present entry one that no device can fault on: accessible, young and,
- * where the VMA allows it and there is no copy to be made, writable and dirty.
- * do_numa_page() and do_wp_page() do the same, one fault at a time.  Returns
- * whether there was anything to do.
+ * where the VMA allows it and there is no copy to be made, writable and dirty; and
+ * all entries of its contiguous block alike.  do_numa_page() and do_wp_page() do the
+ * same, one fault at a time.  Returns whether there was anything to do.
  */
 static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
 		       pte_t *ptep, pte_t old, const struct folio *folio)
 {
 	bool protnone = pte_protnone(old) && vma_is_accessible(vma);
+	bool gathered = pte_gathered(ptep, old);
 	pte_t pte = old;
 
 	if (protnone)
@@ -85,17 +97,18 @@ static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
 		pte = pte_mkwrite(pte, vma);
 	if (pte_write(pte) && !pte_dirty(pte) && folio_map_ready(folio, vma))
 		pte = pte_mkdirty(pte);
-	if (pte_same(pte, old))
+	/* Only the architecture sees whether a block is alike, and does it here. */
+	if (pte_same(pte, old) && !gathered)
 		return false;
 
 	/* A live entry must not vanish, not even for a moment. */
 	if (protnone)
 		set_pte_at(vma->vm_mm, addr, ptep, pte);
-	else
-		ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte));
+	else if (!ptep_set_access_flags(vma, addr, ptep, pte, pte_dirty(pte)))
+		return false;
 	update_mmu_cache(vma, addr, ptep);
 	/* Where hardware sets the bits, they may not have been worth it. */
-	return !pte_same(ptep_get(ptep), old);
+	return gathered || !pte_same(ptep_get(ptep), old);
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -227,9 +240,10 @@ static bool ptes_settled(pte_t *ptep, unsigned long nr)
 	if (!pte_present(pte) || pte_protnone(pte) || !pte_young(pte) ||
 	    !pte_write(pte) || !pte_dirty(pte) || !flags)
 		return false;
-	for (i = pte_batch_hint(ptep, pte); i < nr;
-	     i += pte_batch_hint(ptep + i, pte)) {
+	for (i = 0; i < nr; i++) {
 		pte = ptep_get(ptep + i);
+		if (pte_gathered(ptep + i, pte))
+			return false;
 		differ |= pgprot_val(pte_pgprot(pte)) ^ flags;
 	}
 	return !differ;
@@ -243,6 +257,7 @@ static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	struct mm_struct *mm = walk->mm;
 	pte_t *start_pte, *ptep;
 	spinlock_t *ptl;	/* of the page table that @pmdp is or names */
+	unsigned long nr;	/* entries dealt with */
 	int ret = 0;
 
 	cond_resched();
@@ -277,11 +292,13 @@ again:
 		settle_count(settle, end - addr, false);
 		addr = end;
 	}
-	for (ptep = start_pte; addr != end; ptep++, addr += PAGE_SIZE) {
+	for (ptep = start_pte; addr != end;
+	     ptep += nr, addr += nr << PAGE_SHIFT) {
 		pte_t pte = ptep_get(ptep);
 		struct page *page;
 		bool repaired;
 
+		nr = 1;
 		if (pte_none(pte)) {
 			if (settle_lost(settle, vma, addr)) {
 				ret = settle_by_fault(settle, addr,
@@ -314,7 +331,10 @@ again:
 				ret = settle_by_fault(settle, addr, true);
 				break;
 			}
-			settle_count(settle, PAGE_SIZE, repaired);
+			/* With an entry the rest of its block is settled. */
+			nr = min(pte_batch_hint(ptep, ptep_get(ptep)),
+				 (end - addr) >> PAGE_SHIFT);
+			settle_count(settle, nr << PAGE_SHIFT, repaired);
 		}
 	}
 	pte_unmap_unlock(start_pte, ptl);
@@ -390,8 +410,11 @@ static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 static int settle_test_walk(unsigned long start, unsigned long end,
 			    struct mm_walk *walk)
 {
-	/* A nonzero return skips the VMA. */
-	return !(walk->vma->vm_flags & VM_NOMIGRATE);
+	/*
+	 * A nonzero return skips the VMA.  Pages of DAX do not move, and the walk would
+	 * split a PUD of theirs, that is unmap it.
+	 */
+	return !(walk->vma->vm_flags & VM_NOMIGRATE) || vma_is_dax(walk->vma);
 }
 
 /* No page table: ask the page cache for what it has, the hole may be large. */

@@ -425,7 +425,8 @@ static inline void anon_vma_inherit_nomigrate(struct anon_vma *anon_vma,
 
 static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
 {
-	anon_vma->nomigrate_hint = false;
+	/* Somebody may be looking: the memory of an anon_vma is typesafe only. */
+	WRITE_ONCE(anon_vma->nomigrate_hint, false);
 }
 
 #else /* !CONFIG_MIGRATE_DEFER */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 
 #define PAGES		256		/* of the arena */
 #define TIMEOUT		1800
+#define LOOKS		20000
 #define NOT_SEALED	100		/* exit status */
 
 static char *arena;
@@ -446,6 +448,38 @@ TEST_F_TIMEOUT(budget, count_is_exact, TIMEOUT)
 	ASSERT_EQ(munmap(arena, PAGES * page_size()), 0);
 	EXPECT_EQ(marked_kb(0), 0);
 	EXPECT_EQ(file_number(MARKED_KB), self->system_kb);
+}
+
+/* While its protection changes, marked memory is not for a moment out of the count. */
+static void *change_protection(void *stop)
+{
+	const size_t size = PAGES * page_size();
+
+	while (!*(volatile bool *)stop) {
+		mprotect(arena, size, PROT_READ);
+		mprotect(arena, size, PROT_READ | PROT_WRITE);
+	}
+	return NULL;
+}
+
+TEST_F(budget, mprotect_meanwhile)
+{
+	const long long kb = PAGES * page_size() / 1024;
+	unsigned int looks, gone = 0;
+	volatile bool stop = false;
+	pthread_t thread;
+
+	ASSERT_EQ(mmap(arena, PAGES * page_size(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), arena);
+	ASSERT_EQ(madvise(arena, PAGES * page_size(), MADV_NOMIGRATE), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, change_protection, (void *)&stop), 0);
+	for (looks = 0; looks < LOOKS; looks++)
+		gone += file_number(MARKED_KB) < self->system_kb + kb;
+	stop = true;
+	pthread_join(thread, NULL);
+	TH_LOG("%u of %u looks at the count found less", gone, looks);
+	EXPECT_EQ(gone, 0);
+	ASSERT_EQ(munmap(arena, PAGES * page_size()), 0);
 }
 
 /* What brk() adds to a marked heap is not marked; what it takes away is given back. */

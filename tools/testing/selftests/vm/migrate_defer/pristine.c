@@ -42,10 +42,15 @@ static void say(long long number)
 	fflush(stdout);
 }
 
+static void map_folios(struct region *r, size_t folio, int node)
+{
+	must("map", region_map(r, MEM_ANON, folio, REGION_SIZE));
+	must("populate", region_populate(r, node));
+}
+
 static void map(struct region *r, int node)
 {
-	must("map", region_map(r, MEM_ANON, FOLIO_4K, REGION_SIZE));
-	must("populate", region_populate(r, node));
+	map_folios(r, FOLIO_4K, node);
 }
 
 static void write_all(const struct region *r)
@@ -181,15 +186,20 @@ static void role_unshared(void)
 	idle_when_marked(have_unshared);
 }
 
-/* A device that can't set accessed bits, bound after the mark: faults without and with it. */
-static void role_bound(void)
+/*
+ * A device that can't set accessed bits, bound after the mark: faults without and with it.
+ * Of each large folio the CPU has used a page.
+ */
+static void bound(size_t folio)
 {
 	struct region r[2];
 	int fd;
 
 	for (int i = 0; i < 2; i++) {
-		map(&r[i], -1);
+		map_folios(&r[i], folio, -1);
 		say(idle_pages(&r[i], true));
+		for (size_t offset = 0; folio > page_size() && offset < r[i].size; offset += folio)
+			*(volatile char *)(r[i].addr + offset);
 	}
 	must("mark", region_mark(&r[1]));
 	fd = sva_open_bound(0);
@@ -201,6 +211,16 @@ static void role_bound(void)
 		must("job", sva_run(fd, &job, &stats));
 		say(stats.causes[SVA_TESTDEV_OLD]);
 	}
+}
+
+static void role_bound(void)
+{
+	bound(FOLIO_4K);
+}
+
+static void role_bound_large(void)
+{
+	bound(FOLIO_64K);
 }
 
 /* ------------------------------------------------------------------------------ NUMA balancing */
@@ -379,6 +399,7 @@ static const struct {
 	{ "swapped", role_swapped },
 	{ "unshared", role_unshared },
 	{ "bound", role_bound },
+	{ "bound_large", role_bound_large },
 	{ "scanned", role_scanned },
 	{ "inherited", role_inherited },
 	{ "shared", role_shared },
@@ -475,6 +496,8 @@ FIXTURE_SETUP(looks)
 		SKIP(return, "only root sees page frames");
 	if (access(IDLE_BITMAP, W_OK))
 		SKIP(return, "no CONFIG_IDLE_PAGE_TRACKING");
+	/* What takes a second gets scanned. */
+	numa_scan_stop();
 }
 
 FIXTURE_TEARDOWN_PARENT(looks)
@@ -520,25 +543,49 @@ FIXTURE_TEARDOWN_PARENT(pristine)
 	settings_restore();
 }
 
+static void no_old_page(struct __test_metadata *_metadata, struct actor *actor, const char *role,
+			size_t folio)
+{
+	int folios = REGION_SIZE / folio;
+	long long unmarked, marked;
+
+	ASSERT_EQ(0, actor_start(actor, role));
+	for (int i = 0; i < 2; i++)
+		EXPECT_GE(actor_says(actor), folios * 3 / 4);
+	unmarked = actor_says(actor);
+	marked = actor_says(actor);
+	TH_LOG("%lld I/O page faults on unmarked pages, %lld on marked ones", unmarked, marked);
+	EXPECT_GE(unmarked, folios * 3 / 4);
+	EXPECT_EQ(0, marked);
+	EXPECT_TRUE(actor_end(actor));
+}
+
+static const char *bound_missing(void)
+{
+	return sva_missing() ?: access(IDLE_BITMAP, W_OK) ? "no CONFIG_IDLE_PAGE_TRACKING" : NULL;
+}
+
 /* A device that is bound later finds no old page among the marked ones. */
 TEST_F_TIMEOUT(pristine, device_is_bound_later, TIMEOUT)
 {
-	const char *why = sva_missing() ?: access(IDLE_BITMAP, W_OK) ?
-			  "no CONFIG_IDLE_PAGE_TRACKING" : NULL;
-	int pages = REGION_SIZE / page_size();
-	long long unmarked, marked;
+	const char *why = bound_missing();
 
 	if (why)
 		SKIP(return, "%s", why);
-	ASSERT_EQ(0, actor_start(&self->actor, "bound"));
-	for (int i = 0; i < 2; i++)
-		EXPECT_GE(actor_says(&self->actor), pages * 3 / 4);
-	unmarked = actor_says(&self->actor);
-	marked = actor_says(&self->actor);
-	TH_LOG("%lld I/O page faults on unmarked pages, %lld on marked ones", unmarked, marked);
-	EXPECT_GE(unmarked, pages * 3 / 4);
-	EXPECT_EQ(0, marked);
-	EXPECT_TRUE(actor_end(&self->actor));
+	no_old_page(_metadata, &self->actor, "bound", FOLIO_4K);
+}
+
+/*
+ * Nor in a block of contiguous entries, of which the CPU has made only one young: the kernel takes
+ * all of them for young, and a device takes each for what it is.
+ */
+TEST_F_TIMEOUT(pristine, partly_used_block, TIMEOUT)
+{
+	const char *why = bound_missing() ?: region_missing(MEM_ANON, FOLIO_64K);
+
+	if (why)
+		SKIP(return, "%s", why);
+	no_old_page(_metadata, &self->actor, "bound_large", FOLIO_64K);
 }
 
 static void hints_are_repaired(struct __test_metadata *_metadata, struct ground *ground,
