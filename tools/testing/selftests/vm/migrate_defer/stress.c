@@ -361,9 +361,10 @@ static void print_tables(const long long *before)
 		if (vmstat(counters[i]) >= 0)
 			printf("# %-32s%12lld\n", counters[i], vmstat(counters[i]) - before[i]);
 	printf("#\n# %llu epochs, in which %llu pages were watched; of them %llu were forced to\n"
-	       "# move, and %llu changed when events were lost\n",
+	       "# move (said late in %llu epochs), and %llu changed when one cannot tell\n",
 	       (unsigned long long)stress->epochs, (unsigned long long)stress->watched,
-	       (unsigned long long)stress->forced, (unsigned long long)stress->unknown);
+	       (unsigned long long)stress->forced, (unsigned long long)stress->late,
+	       (unsigned long long)stress->unknown);
 }
 
 static bool is_possible(size_t op)

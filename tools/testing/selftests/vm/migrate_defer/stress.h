@@ -68,7 +68,8 @@ struct op_count {
  * @epochs:	how often an actor looked at a marked, locked, and populated range
  * @watched:	the pages of them
  * @forced:	those that changed, because they were forced to
- * @unknown:	those that changed when events were lost
+ * @late:	how often that was said only after a while
+ * @unknown:	those that changed when events were lost, or more than once
  * @broken:	rules broken
  * @how:	the first time
  */
@@ -87,6 +88,7 @@ struct stress {
 	uint64_t epochs;
 	uint64_t watched;
 	uint64_t forced;
+	uint64_t late;
 	uint64_t unknown;
 	uint64_t broken;
 	char how[256];

@@ -574,40 +574,89 @@ static bool all_present(void *arg)
 	return true;
 }
 
-/* Whether each page that differs was reported to be moved after the beginning. */
+/**
+ * struct changes - pages of an epoch that are elsewhere at its end
+ * @range:	which are looked at
+ * @before:	entries at its beginning
+ * @after:	and at its end
+ * @named:	when a forced move of each page was reported, last
+ * @begin:	of the epoch
+ */
+struct changes {
+	struct range *range;
+	const uint64_t *before;
+	const uint64_t *after;
+	const double *named;
+	double begin;
+};
+
+/* The first page that differs and was not reported to be moved, or the number of pages */
+static size_t unnamed(const struct changes *c)
+{
+	size_t i = 0;
+
+	while (i < c->range->pages &&
+	       (same(c->before[i], c->after[i]) || c->named[i] >= c->begin))
+		i++;
+	return i;
+}
+
+static bool all_named(void *arg)
+{
+	const struct changes *c = arg;
+
+	return unnamed(c) == c->range->pages;
+}
+
+static size_t changed(const struct range *r, const uint64_t *before, const uint64_t *after)
+{
+	size_t pages = 0;
+
+	for (size_t i = 0; i < r->pages; i++)
+		pages += !same(before[i], after[i]);
+	return pages;
+}
+
+/*
+ * Whether each page that differs was reported to be moved after the beginning.  A mover maps the
+ * page, and then reports it; in between others may run for long.
+ */
 static void explain(struct thread *t, struct range *r, const uint64_t *before,
 		    const uint64_t *after, double begin, uint64_t lost)
 {
-	size_t first = (r->addr - stress->arena) / page_size();
-	size_t changed = 0, named = 0;
+	static __thread uint64_t later[SLOT_PAGES];
+	struct changes c = {
+		.range = r, .before = before, .after = after, .begin = begin,
+		.named = stress->named[t->actor] + (r->addr - stress->arena) / page_size(),
+	};
+	size_t pages = changed(r, before, after), first;
 	double end;
+	bool late;
 
-	for (size_t i = 0; i < r->pages; i++)
-		changed += !same(before[i], after[i]);
-	if (!changed)
+	if (!pages)
 		return;
-	/* It is reported when it is over. */
 	poll_until(all_present, r, PATIENCE);
 	end = now();
 	while (stress->drained < end && now() < end + DRAIN_SECONDS && !stress->stop)
 		usleep(1000);
-	if (stress->drained < end || stress->lost != lost) {
-		stress_add(&stress->unknown, changed);
-		return;
-	}
-	for (size_t i = 0; i < r->pages; i++) {
-		if (same(before[i], after[i]))
-			continue;
-		if (stress->named[t->actor][first + i] >= begin) {
-			named++;
-			continue;
-		}
+	late = !all_named(&c);
+	if (late)
+		poll_until(all_named, &c, PATIENCE);
+	first = unnamed(&c);
+	if (stress->drained < end || stress->lost != lost ||
+	    pagemap_read(r->addr, r->len, later)) {
+		stress_add(&stress->unknown, pages);
+	} else if (first < r->pages) {
 		stress_broken("page %zu of marked %s: %#llx, then %#llx; nobody said so",
-			      r->first + i, r->slot->kind->name, (unsigned long long)before[i],
-			      (unsigned long long)after[i]);
-		break;
+			      r->first + first, r->slot->kind->name,
+			      (unsigned long long)before[first], (unsigned long long)after[first]);
+	} else if (late && changed(r, after, later)) {
+		/* Which of the moves was reported? */
+		stress_add(&stress->unknown, pages);
+	} else {
+		stress_add(&stress->forced, pages);
+		stress_add(&stress->late, late);
 	}
-	stress_add(&stress->forced, named);
 }
 
 /*
