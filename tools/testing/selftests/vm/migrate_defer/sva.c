@@ -22,6 +22,7 @@
 
 /* The kernel waits for a tick before it pre-faults, and gets to it within a few more. */
 #define QUIET_S		0.2
+#define QUIET_FAULTS	10	/* and so often a page fault per page of a huge page */
 
 /* ---------------------------------------------------------------------------------- the module */
 
@@ -331,6 +332,30 @@ int sva_wait_accesses(int fd, uint64_t more)
 	}
 }
 
+/*
+ * Nothing is heard of the pre-fault before it is through with a range, which may take a fault for
+ * each page of a huge page: how long to listen depends on how long that takes here.
+ */
+static double quiet_seconds(void)
+{
+	static double seconds;
+	size_t size = pmd_size();
+	double begin = now();
+	char *mem;
+
+	if (seconds)
+		return seconds;
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		return QUIET_S;
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	for (size_t offset = 0; offset < size; offset += page_size())
+		mem[offset] = 1;
+	seconds = QUIET_S + QUIET_FAULTS * (now() - begin);
+	munmap(mem, size);
+	return seconds;
+}
+
 /**
  * sva_wait_quiet() - wait until the kernel has pre-faulted what it has moved
  * @fd: a context that has had a job, or none
@@ -341,7 +366,7 @@ int sva_wait_accesses(int fd, uint64_t more)
  */
 int sva_wait_quiet(int fd)
 {
-	double deadline = now() + TIMEOUT_S, quiet = now() + QUIET_S;
+	double deadline = now() + TIMEOUT_S, wait = quiet_seconds(), quiet = now() + wait;
 	uint64_t before = 0;
 
 	do {
@@ -351,7 +376,7 @@ int sva_wait_quiet(int fd)
 		if (!sva_stats(fd, 0, &stats))
 			heard += stats.rewarms;
 		if (heard != before)
-			quiet = now() + QUIET_S;
+			quiet = now() + wait;
 		before = heard;
 		usleep(2000);
 		if (now() > deadline)
