@@ -39,6 +39,12 @@ check() {
 
 has() { grep -Eq "$1" "$work/report" || { ktap_print_msg "nothing matches: $1"; false; }; }
 
+# Compaction may stop before it has been to all of them.
+names_marked() {
+	sed -n "s/.*$1/\1/p" "$work/report" | grep -qxFf <(said pfn) ||
+		{ ktap_print_msg "nothing matches, with a marked page: $1"; false; }
+}
+
 # How often the workload says that a page was left alone or moved.
 said() { sed -n "s/^$1: //p" "$work/workload"; }
 
@@ -60,7 +66,7 @@ check "mark: names the advice that takes it back" \
 check "mark: shows a call that failed" \
 	has "trace_workload.* mark: .* advice=nomigrate result=-12\$"
 check "skip: compaction, and the page frame of a marked page" \
-	has " skip: +mover=compaction pfn=0x$(said pfn) order=0\$"
+	names_marked " skip: *mover=compaction pfn=\(0x[0-9a-f]*\) order=0\$"
 check "forced: move_pages, whose memory, where, and that it was moved" \
 	has " forced: +reason=syscall_or_cpuset pid=$(said pid) address=0x$start pages=1 result=0\$"
 check "the events agree with the counters" \

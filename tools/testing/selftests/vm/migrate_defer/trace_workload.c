@@ -60,7 +60,8 @@ int main(int argc, char **argv)
 		die("INCONCLUSIVE: compaction does not move an unmarked region");
 	fprintf(out, "start: %lx\nend: %lx\npid: %d\npages: %zu\n", (unsigned long)region.addr,
 		(unsigned long)region.addr + region.size, getpid(), region_pages(&region));
-	fprintf(out, "pfn: %llx\n", (unsigned long long)pagemap_pfn(region.before[0]));
+	for (size_t i = 0; i < region_pages(&region); i++)
+		fprintf(out, "pfn: 0x%llx\n", (unsigned long long)pagemap_pfn(region.before[i]));
 	fprintf(out, "skipped: %lld\n", vmstat("nomigrate_skip_compaction") - skipped);
 	ground_release(&g);
 
