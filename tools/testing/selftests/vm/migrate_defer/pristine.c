@@ -555,9 +555,12 @@ static void no_old_page(struct __test_metadata *_metadata, struct actor *actor, 
 	unmarked = actor_says(actor);
 	marked = actor_says(actor);
 	TH_LOG("%lld I/O page faults on unmarked pages, %lld on marked ones", unmarked, marked);
-	EXPECT_GE(unmarked, folios * 3 / 4);
-	EXPECT_EQ(0, marked);
 	EXPECT_TRUE(actor_end(actor));
+	EXPECT_EQ(0, marked);
+	/* Where software sets the bit, it does so for the whole block. */
+	if (!unmarked && folio > page_size())
+		SKIP(return, "the processor does not set accessed bits");
+	EXPECT_GE(unmarked, folios * 3 / 4);
 }
 
 static const char *bound_missing(void)

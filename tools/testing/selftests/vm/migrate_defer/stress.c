@@ -27,7 +27,7 @@
 #include "sva.h"
 
 #define SECONDS		20
-#define PATIENCE	10	/* times that, where everything is slow */
+#define STRETCH		10	/* times that at most, where everything is slow */
 #define HUGETLB_PAGES	"16"
 #define LOG_KB		"8192"
 #define EPOCHS		20	/* without so many of them it has shown nothing */
@@ -414,7 +414,7 @@ TEST_F_TIMEOUT(stress, rules, 7200)
 	/* An actor ends when it is told to; if it is killed, that is the end, too. */
 	start = now();
 	while (now() < start + at_least ||
-	       (!is_conclusive(variant->heeded) && now() < start + PATIENCE * seconds)) {
+	       (!is_conclusive(variant->heeded) && now() < start + STRETCH * seconds)) {
 		waited = waitpid(-1, &status, WNOHANG);
 		if (waited > 0)
 			break;
