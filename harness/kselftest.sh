@@ -3,21 +3,36 @@
 
 # Turn the output of run_kselftest.sh into results: one for every inner test
 # case, and one for a test program that has none or ends badly without one.
+# After one that failed comes what was last said before it.
 kselftest_results() {
 	awk '
+	function forget() { notes = first = 0; split("", note) }
+	function result(verdict, text) {
+		print verdict " - " text
+		if (verdict == "not ok")
+			say()
+		forget()
+	}
+	function say(i) {
+		for (i = first; i < notes; i++)
+			print "#   " note[i]
+		forget()
+	}
 	function outer(line, verdict, name) {
 		name = line
 		sub(/^(not )?ok [0-9]+ selftests: [^:]*: /, "", name)
 		if (verdict == "ok" && inner > 0 && (plan < 0 || plan == inner))
 			return
-		if (verdict == "not ok" && bad > 0 && name !~ /TIMEOUT/ && plan == inner)
+		if (verdict == "not ok" && bad > 0 && name !~ /TIMEOUT/ && plan == inner) {
+			say()
 			return
+		}
 		if (verdict == "ok" && inner > 0)
 			name = name ": " inner " of " plan " test cases reported"
-		print (verdict == "ok" && inner > 0 ? "not ok" : verdict) " - " name
+		result(verdict == "ok" && inner > 0 ? "not ok" : verdict, name)
 	}
 	{ sub(/\r$/, "") }
-	/^# selftests: /		{ inner = bad = 0; plan = -1; prog = $NF; next }
+	/^# selftests: /		{ inner = bad = 0; plan = -1; prog = $NF; forget(); next }
 	/^# 1\.\.[0-9]+/		{ plan = substr($2, 4) + 0; next }
 	/^# (not )?ok [0-9]+/	{
 		line = $0
@@ -26,7 +41,13 @@ kselftest_results() {
 		sub(/^(not )?ok [0-9]+ */, "", line)
 		inner++
 		if (verdict == "not ok") bad++
-		print verdict " - " prog ": " line
+		result(verdict, prog ": " line)
+		next
+	}
+	/^# /			{
+		note[notes++] = substr($0, 3)
+		delete note[notes - 13]
+		first = notes > 12 ? notes - 12 : 0
 		next
 	}
 	/^ok [0-9]+ selftests: /	{ outer($0, "ok") }
@@ -45,7 +66,7 @@ inconclusive_programs() {
 	/INCONCLUSIVE/			{ said++ }
 	/^# # .*:Expected /		{ missed++ }
 	/: Test (terminated (by timeout|unexpectedly)|ended|exited)/ { missed += 1000 }
-	/^# not ok [0-9]+ /		{ failed++; unclear += missed > 0 && missed <= said }
+	/^# not ok [0-9]+ /		{ failed++; unclear += /# INCONCLUSIVE/ || missed > 0 && missed <= said }
 	/^not ok [0-9]+ selftests: /	{ if (failed && failed == unclear && !/TIMEOUT/) print prog }
 	'
 }
