@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -352,12 +353,28 @@ FIXTURE_TEARDOWN_PARENT(fail_nth)
 	settings_restore();
 }
 
+/*
+ * On its way back to user space the kernel writes the processor into the restartable sequence of
+ * a task that has been interrupted.  After fork() that takes a copy of the page, and if this is
+ * the allocation that fails, SIGSEGV (rseq_handle_notify_resume()).
+ */
+static int rseq_unregister(void)
+{
+	void *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+	if (!__rseq_size)
+		return 0;
+	return syscall(SYS_rseq, area, sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG) ?
+	       -errno : 0;
+}
+
 TEST_F_TIMEOUT(fail_nth, nothing_is_lost, 1800)
 {
 	const struct deed *deed = &variant->deed;
 	int failed = 0, injected = 0, fd;
 	struct scene *s = &self->s;
 
+	ASSERT_OK(rseq_unregister());
 	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	for (int nth = 1; nth <= MOST; nth++) {
