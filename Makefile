@@ -32,6 +32,8 @@ help:
 	@echo 'make bench                       what the patches cost, in instructions, to results/'
 	@echo 'make compare                     against mlock(), mbind() and pins: tables and plots, to results/'
 	@echo 'make soak                        all selftests, and 30 minutes of stress, on kernels with all checkers'
+	@echo 'make regress                     what else tests the kernel (its selftests, stress-ng), without'
+	@echo '                                 and with the patches: compared, to results/'
 	@echo 'make coverage                    which lines of our files the selftests reach, to results/'
 	@echo 'make lint                        style, sparse, W=1 with gcc and clang, kernel-doc, Sphinx, man, coccicheck, ...'
 	@echo 'make randconfig                  compile what is touched in 20 random configurations'
@@ -91,6 +93,10 @@ soak:
 	@harness/install-deps --arch arm64
 	@harness/soak
 
+regress:
+	@harness/install-deps
+	@harness/regress
+
 coverage:
 	@harness/install-deps
 	@harness/install-deps --arch arm64
@@ -100,4 +106,4 @@ bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak coverage
+.PHONY: help demo test kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak regress coverage
