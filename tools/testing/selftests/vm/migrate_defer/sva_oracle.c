@@ -32,7 +32,7 @@
 #define SECONDS		10	/* with each of the two devices */
 #endif
 #define NUMA_SECONDS	0.5	/* for a thread to scan, and to follow up the hints */
-#define PATIENCE	60	/* more, for movers that have not proved themselves */
+#define PATIENCE	600	/* more, for movers that have not proved themselves */
 #define TIMEOUT		9000
 #define FREE_BYTES	(320 * MIB)	/* on each node, when the run begins */
 #define POOL_BYTES	(32 * MIB)	/* what a mover that needs memory of its own takes */
