@@ -51,7 +51,8 @@ said() { sed -n "s/^$1: //p" "$work/workload"; }
 # trace-cmd's exit status says nothing about the command that it has run.
 recorded() {
 	trace-cmd record -q -e migrate_defer -o "$work/trace.dat" \
-		"$DIR/trace_workload" "$work/workload" >"$work/log" 2>&1 && [ "$(said finished)" = 1 ]
+		"$DIR/trace_workload" "$work/workload" >"$work/log" 2>&1 &&
+		[ "$(said finished)" = 1 ]
 }
 
 if ! recorded; then
