@@ -28,13 +28,16 @@ ktap_set_plan 10
 
 # check DESCRIPTION COMMAND...: a test that passes if the command succeeds.
 check() {
-	local name=$1
+	local name=$1 why
 	shift
 	if "$@"; then
 		ktap_test_pass "$name"
-	else
-		ktap_test_fail "$name"
+		return
 	fi
+	# The workload of this test or of one before it: the first that says so ends the script.
+	why=$(grep -o -m 1 INCONCLUSIVE "$work/log")
+	ktap_test_fail "$name${why:+ # $why}"
+	return 1
 }
 
 has() { grep -Eq "$1" "$work/report" || { ktap_print_msg "nothing matches: $1"; false; }; }
@@ -55,13 +58,13 @@ recorded() {
 		[ "$(said finished)" = 1 ]
 }
 
-if ! recorded; then
+# nothing_to_look_at: ends the script
+nothing_to_look_at() {
 	sed 's/^/# /' "$work/log" | tail -20
-	why=$(grep -o INCONCLUSIVE "$work/log")
-	ktap_test_fail "trace-cmd records migrate_defer${why:+ # $why}"
 	ktap_exit_fail_msg "nothing to look at"
-fi
-ktap_test_pass "trace-cmd records migrate_defer"
+}
+
+check "trace-cmd records migrate_defer" recorded || nothing_to_look_at
 trace-cmd report -i "$work/trace.dat" >"$work/report" 2>>"$work/log"
 check "the report has names for all values" \
 	eval '[ -s "$work/report" ] &&
@@ -89,8 +92,9 @@ check "the events agree with the counters" \
 echo 'hist:keys=mover' >$TRACING/events/migrate_defer/skip/trigger
 "$DIR/trace_workload" "$work/workload" >>"$work/log" 2>&1
 check "hist trigger: counts the skips by mover" \
-	eval '[ "$(sed -n "s/.*{ mover: *0 } hitcount: *//p" \
-		$TRACING/events/migrate_defer/skip/hist)" -ge "$(said skipped)" ]'
+	eval '[ "$(said finished)" = 1 ] && [ "$(sed -n "s/.*{ mover: *0 } hitcount: *//p" \
+		$TRACING/events/migrate_defer/skip/hist)" -ge "$(said skipped)" ]' ||
+	nothing_to_look_at
 trace-cmd record -q -e migrate_defer:skip -o "$work/trace.dat" \
 	"$DIR/trace_workload" "$work/workload" >>"$work/log" 2>&1
 check "trace-cmd hist: shows the event" \
