@@ -402,6 +402,9 @@ TEST_F(sva, sampler)
 {
 	struct sva_testdev_sample sample;
 
+	/* Nobody else is to move a page. */
+	if (kernel_has_advice())
+		ASSERT_EQ(0, madvise(self->mem, self->size, MADV_NOMIGRATE));
 	ASSERT_OK(sva_sample_start(self->fd, self->mem, self->size, 100));
 	EXPECT_EQ(-EBUSY, sva_sample_start(self->fd, self->mem, self->size, 100));
 	ASSERT_OK(sva_sample_wait_rounds(self->fd, 2));
@@ -423,9 +426,14 @@ TEST_F(sva, sampler)
 	ASSERT_EQ(0, mprotect(self->mem, self->size / 2, PROT_READ));
 	ASSERT_OK(sva_sample_wait_rounds(self->fd, 2));
 	ASSERT_OK(sva_sample_read(self->fd, &sample));
-	EXPECT_EQ(PAGES / 2, sample.write_lost);
+	EXPECT_EQ(PAGES, sample.present);
 	EXPECT_EQ(PAGES / 2, sample.writable);
-	EXPECT_EQ(0, sample.unmapped);
+	/*
+	 * mprotect() clears an entry for an instant (ptep_modify_prot_start()), and a walker
+	 * without locks, like an IOMMU's, may come just then.
+	 */
+	EXPECT_EQ(PAGES / 2, sample.write_lost + sample.unmapped);
+	EXPECT_EQ(0, sample.moved);
 
 	if (node_count() > 1) {
 		ASSERT_OK(range_bind(self->mem, self->size, 0, MPOL_MF_MOVE));

@@ -198,6 +198,9 @@ TEST_F_TIMEOUT(direct, sampler_sees_moves, TIMEOUT)
 	ASSERT_TRUE(addrs && nodes && status);
 	memset(self->mem, 1, self->size);
 	ASSERT_OK(range_bind(self->mem, self->size, 0, MPOL_MF_MOVE));
+	/* Nobody else is to move a page. */
+	if (kernel_has_advice())
+		ASSERT_EQ(0, madvise(self->mem, self->size, MADV_NOMIGRATE));
 	ASSERT_OK(sva_sample_start(self->fd, self->mem, self->size, 100));
 	ASSERT_OK(sva_sample_wait_rounds(self->fd, 3));
 	ASSERT_OK(sva_sample_read(self->fd, &sample));
