@@ -153,7 +153,8 @@ TEST_F_TIMEOUT(fail_move, is_mapped_as_it_was, TIMEOUT)
 	long long forced;
 	int nr, here, ret, failed;
 
-	ASSERT_OK(variant->mover->place(g, &r, 1));
+	ASSERT_EQ(0, variant->mover->place(g, &r, 1))
+		TH_LOG("INCONCLUSIVE: could not place the region");
 	ASSERT_OK(region_mark(r));
 	ASSERT_OK(region_snapshot(r));
 	nr = hold(g, r, self->pipe[1]);

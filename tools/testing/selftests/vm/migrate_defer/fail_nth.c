@@ -96,7 +96,7 @@ static int merge(struct scene *s)
 		if (madvise(both[i]->addr, SPAN, MADV_MERGEABLE))
 			return -errno;
 	}
-	for (double end = now() + 20; now() < end; usleep(10000))
+	for (double end = now() + 120; now() < end; usleep(10000))
 		if (ksm_pages(&s->r) >= PAGES)
 			return 0;
 	return -ETIME;

@@ -174,7 +174,7 @@ static void marked_stays(struct __test_metadata *_metadata, struct field *f, boo
 
 	/* Deferred, not forgotten */
 	ASSERT_EQ(region_unmark(marked), 0);
-	EXPECT_TRUE(poll_until(is_merged, marked, 4 * SECONDS));
+	EXPECT_TRUE(poll_until(is_merged, marked, LONG));
 	EXPECT_EQ(wrong_contents(marked, zeroes), 0);
 	EXPECT_EQ(wrong_contents(control, zeroes), 0);
 }
@@ -289,7 +289,8 @@ TEST_F_TIMEOUT(huge, shared_huge_page_is_not_split, TIMEOUT)
 	for (int i = 0; i < 2; i++) {
 		/* The first page is like no other: it is for another one that KSM splits. */
 		*(uint64_t *)regions[i]->addr = 1 + i;
-		ASSERT_TRUE(still_huge(regions[i]));
+		ASSERT_TRUE(still_huge(regions[i]))
+			TH_LOG("INCONCLUSIVE: there were not enough huge pages");
 	}
 	ASSERT_EQ(peer_start(&peer, child_marks, &marked), 0);
 	ASSERT_EQ(region_snapshot(&marked), 0);
@@ -410,7 +411,9 @@ TEST_F_TIMEOUT(small, remembered_page_is_not_merged, TIMEOUT)
 		/* Slow enough for the mark to come between one region and the other */
 		ASSERT_EQ(setting_write("/sys/kernel/mm/ksm/pages_to_scan", "32"), 0);
 		ASSERT_EQ(setting_write("/sys/kernel/mm/ksm/sleep_millisecs", "10"), 0);
-		ASSERT_TRUE(poll_until(is_remembered, first, 4 * SECONDS));
+		/* It is so for a part of one scan only. */
+		ASSERT_TRUE(poll_until(is_remembered, first, 4 * SECONDS))
+			TH_LOG("INCONCLUSIVE: nobody looked while most pages were remembered");
 		if (mark)
 			ASSERT_EQ(region_mark(first), 0);
 		merged = ksm_pages(first);
@@ -489,7 +492,7 @@ TEST_F_TIMEOUT(small, merged_page_comes_back_from_swap, TIMEOUT)
 		/* Each page has its like in the other region only... */
 		place_pairs(_metadata, &self->ground, regions);
 		ASSERT_EQ(ksm_fast(), 0);
-		ASSERT_TRUE(poll_until(all_merged, marked, 4 * SECONDS));
+		ASSERT_TRUE(poll_until(all_merged, marked, LONG));
 		ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "0"), 0);
 		/* ... which leaves it: MADV_PAGEOUT is for pages that nobody else maps. */
 		write_pages(control);

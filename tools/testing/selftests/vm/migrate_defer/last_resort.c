@@ -296,7 +296,9 @@ TEST_F_TIMEOUT(order, marks_give_way, TIMEOUT)
 	ASSERT_EQ(watch_open(&override, OVERRIDE), 0);
 	EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
 	EXPECT_EQ(file_number(MODULE "/held"), self->want);
-	EXPECT_EQ(vmstat("oom_kill"), self->kills);
+	/* See limit_is_low_enough: nothing is said about marks where compaction gives up. */
+	ASSERT_EQ(vmstat("oom_kill"), self->kills)
+		TH_LOG("INCONCLUSIVE: the OOM killer came");
 	TH_LOG("%lld marked pages overridden, %zd moved",
 	       vmstat("nomigrate_override") - self->overridden, board_ask(&self->board));
 	EXPECT_GT(vmstat("nomigrate_override"), self->overridden);
@@ -350,8 +352,9 @@ TEST_F_TIMEOUT(order, without_marks, TIMEOUT)
 	EXPECT_GT(board_ask(&self->board), 0);
 	EXPECT_GE(blocks_free(), self->want);
 	EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
-	EXPECT_EQ(vmstat("oom_kill"), self->kills);
 	EXPECT_EQ(vmstat("nomigrate_override"), self->overridden);
+	ASSERT_EQ(vmstat("oom_kill"), self->kills)
+		TH_LOG("INCONCLUSIVE: the OOM killer came");
 	EXPECT_GE(board_ask(&self->board), 0);
 	board_stop(&self->board);
 }
@@ -379,7 +382,6 @@ TEST_F_TIMEOUT(order, limit_is_low_enough, TIMEOUT)
 		EXPECT_EQ(file_number(MODULE "/held"), self->want);
 		TH_LOG("%lld marked pages overridden",
 		       vmstat("nomigrate_override") - self->overridden);
-		EXPECT_LT(vmstat("nomigrate_override") - self->overridden, pages / 5);
 		if (vmstat("oom_kill") == self->kills || tries == TRIES)
 			break;
 		TH_LOG("the OOM killer came, try %d", tries);
@@ -388,6 +390,7 @@ TEST_F_TIMEOUT(order, limit_is_low_enough, TIMEOUT)
 		self->kills = vmstat("oom_kill");
 		self->overridden = vmstat("nomigrate_override");
 	}
+	EXPECT_LT(vmstat("nomigrate_override") - self->overridden, pages / 5);
 	EXPECT_EQ(vmstat("oom_kill"), self->kills);
 	EXPECT_GE(board_ask(&self->board), 0);
 	EXPECT_EQ(file_write(MODULE "/want", "0"), 0);

@@ -103,7 +103,8 @@ FIXTURE_SETUP(boundary)
 		ASSERT_EQ(region_map(r, variant->kind, FOLIO_2M, 2 * FOLIO_2M), 0);
 		ASSERT_EQ(region_populate(r, -1), 0);
 		ASSERT_EQ(region_snapshot(r), 0);
-		ASSERT_EQ(huge_mapped(r->addr, r->size), r->size);
+		ASSERT_EQ(huge_mapped(r->addr, r->size), r->size)
+			TH_LOG("INCONCLUSIVE: there were not enough huge pages");
 	}
 }
 

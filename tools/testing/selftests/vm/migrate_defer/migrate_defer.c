@@ -479,12 +479,16 @@ bool poll_until(bool (*condition)(void *arg), void *arg, double seconds)
 {
 	double deadline = now() + seconds;
 
-	while (!condition(arg)) {
-		if (now() > deadline)
+	for (;;) {
+		/* Looked at before, so that who is held up here looks once more. */
+		bool late = now() > deadline;
+
+		if (condition(arg))
+			return true;
+		if (late)
 			return false;
 		usleep(1000);
 	}
-	return true;
 }
 
 /* ------------------------------------------------------------------------------------- regions */

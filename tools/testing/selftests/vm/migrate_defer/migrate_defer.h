@@ -45,6 +45,7 @@
 /* Bits of a /proc/kpageflags entry */
 #define KPF_COMPOUND_HEAD	(1ULL << 15)
 #define KPF_COMPOUND_TAIL	(1ULL << 16)
+#define KPF_HUGE		(1ULL << 17)	/* hugetlb */
 
 enum mem_kind {
 	MEM_ANON,		/* private anonymous */

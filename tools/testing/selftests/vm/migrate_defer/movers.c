@@ -829,7 +829,7 @@ static const char *memory_offline_missing(struct ground *g)
 		char path[128];
 
 		snprintf(path, sizeof(path), BLOCK_DIR "/memory%llu/state", (unsigned long long)nr);
-		if (write_bounded(path, "offline", 5))
+		if (write_bounded(path, "offline", 30))
 			continue;
 		/* Put back in reverse order: leave the movable zone, then join the normal one. */
 		setting_on_restore(path, "online");
@@ -841,14 +841,14 @@ static const char *memory_offline_missing(struct ground *g)
 		snprintf(g->path, sizeof(g->path), "%s", path);
 		return NULL;
 	}
-	return "no memory block can be taken offline";
+	return "INCONCLUSIVE: no memory block can be taken offline";
 }
 
 static int memory_offline_push(struct ground *g, struct region **regions, int nr)
 {
 	(void)regions;
 	(void)nr;
-	return write_bounded(g->path, "offline", 20);
+	return write_bounded(g->path, "offline", 120);
 }
 
 static void memory_offline_undo(struct ground *g)
@@ -877,6 +877,12 @@ static int gigantic_set(struct ground *g, long long nr)
 	return file_number(path) == nr ? 0 : -ENOMEM;
 }
 
+static bool gigantic_at(uint64_t pfn)
+{
+	return kpageflags(pfn) & KPF_COMPOUND_HEAD && kpageflags(pfn) & KPF_HUGE &&
+	       kpageflags(pfn + GIB / page_size() - 1) & KPF_HUGE;
+}
+
 /* Ask for one, to see where it comes from. */
 static const char *gigantic_missing(struct ground *g)
 {
@@ -890,10 +896,9 @@ static const char *gigantic_missing(struct ground *g)
 	if (access(path, W_OK) || !node_pfn_range(g->node, &start, &end))
 		return "no gigantic pages of 1 GiB";
 	if (gigantic_set(g, 1))
-		return "no room for a gigantic page";
+		return "INCONCLUSIVE: no room for a gigantic page";
 	for (uint64_t pfn = (start + step - 1) / step * step; pfn + step <= end; pfn += step) {
-		if (kpageflags(pfn + step - 1) & KPF_COMPOUND_TAIL &&
-		    kpageflags(pfn) & KPF_COMPOUND_HEAD) {
+		if (gigantic_at(pfn)) {
 			g->vacate = pfn;
 			g->vacate_end = pfn + step;
 		}
@@ -912,9 +917,15 @@ static int gigantic_place(struct ground *g, struct region **regions, int nr)
 
 static int gigantic_push(struct ground *g, struct region **regions, int nr)
 {
+	int ret;
+
 	(void)regions;
 	(void)nr;
-	return gigantic_set(g, 1);
+	ret = gigantic_set(g, 1);
+	if (ret || gigantic_at(g->vacate))
+		return ret;
+	gigantic_set(g, 0);
+	return -ESTALE;
 }
 
 static void gigantic_undo(struct ground *g)

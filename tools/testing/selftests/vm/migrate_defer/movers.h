@@ -50,7 +50,7 @@ struct ground {
  * @counter:	counter of /proc/vmstat that tells what it did about marked pages
  * @missing:	why the machine doesn't have it, or NULL if it does; also fills in the ground
  * @place:	populate regions where the mover will find them
- * @push:	provoke it once; 0 or a negative errno
+ * @push:	provoke it once; 0 or a negative errno: -ESTALE if it took memory elsewhere
  * @undo:	give back what a successful push took
  */
 struct mover {

@@ -77,7 +77,7 @@ static int ksm_push(struct ground *g, struct region **regions, int nr)
 	(void)g;
 	(void)regions;
 	(void)nr;
-	return poll_until(scanned, &want, 10) ? 0 : -ETIME;
+	return poll_until(scanned, &want, 60) ? 0 : -ETIME;
 }
 
 /**

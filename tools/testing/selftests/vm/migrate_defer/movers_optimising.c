@@ -481,7 +481,8 @@ TEST_F_TIMEOUT(isolation, marked_pages_are_not_isolated, TIMEOUT)
 	failed = vmstat("pgmigrate_fail") - failed;
 	TH_LOG("%lld pages skipped, %lld migrations failed", skipped, failed);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
-	EXPECT_GE(skipped, region_pages(&marked));
+	EXPECT_GE(skipped, region_pages(&marked))
+		TH_LOG("INCONCLUSIVE: compaction has not met all marked pages");
 	EXPECT_LT(failed, region_pages(&marked) / 8);
 }
 

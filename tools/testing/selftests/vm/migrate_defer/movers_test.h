@@ -9,6 +9,7 @@
 #include "movers.h"
 
 #define SECONDS		5	/* for a mover to prove itself, at one place */
+#define LONG		120	/* seconds, for what has to come */
 #define TIMEOUT		900
 #define EXTRA_PUSHES	2	/* after the mover has proved itself */
 
@@ -42,7 +43,8 @@ static inline void expect_untouched(struct __test_metadata *_metadata, const cha
 static inline void place(struct __test_metadata *_metadata, const struct mover *mover,
 			 struct ground *g, struct region **regions, int nr)
 {
-	ASSERT_EQ(mover->place(g, regions, nr), 0);
+	ASSERT_EQ(mover->place(g, regions, nr), 0)
+		TH_LOG("INCONCLUSIVE: could not place the regions");
 	for (int i = 0; i < nr; i++) {
 		size_t good = region_large_pages(regions[i]);
 

@@ -32,6 +32,7 @@
 #define LOG_KB		"8192"
 #define EPOCHS		20	/* without so many of them it has shown nothing */
 #define ENABLED		"/sys/kernel/mm/migrate_defer/enabled"
+#define UNMARK_SECONDS	120	/* until an address space that is not used any more is gone */
 #define DAMON_BYTES	(64 * MIB)
 
 /**
@@ -372,6 +373,11 @@ static bool is_possible(size_t op)
 	return stress->bind >= 0 || strcmp(stress_op_name(op), "device");
 }
 
+static bool marked_as_before(void *arg)
+{
+	return file_number(MARKED_KB) == *(long long *)arg;
+}
+
 static bool is_conclusive(bool heeded)
 {
 	for (size_t op = 0; heeded && stress_op_name(op); op++)
@@ -434,10 +440,13 @@ TEST_F_TIMEOUT(stress, rules, 7200)
 				self->agent[i] = 0;
 	}
 
-	EXPECT_LT(EPOCHS, stress->epochs);
-	EXPECT_EQ(self->marked, file_number(MARKED_KB));
+	EXPECT_LT(EPOCHS, stress->epochs)
+		TH_LOG("INCONCLUSIVE: there were few epochs");
+	/* The last user of an address space may be the work that pre-faults. */
+	EXPECT_TRUE(poll_until(marked_as_before, &self->marked, UNMARK_SECONDS));
 	if (!variant->heeded) {
-		EXPECT_LT(0, stress->broken);
+		EXPECT_LT(0, stress->broken)
+			TH_LOG("INCONCLUSIVE: nobody moved a page that was watched");
 		return;
 	}
 	print_tables(self->before);

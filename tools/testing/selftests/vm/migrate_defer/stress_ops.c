@@ -40,9 +40,9 @@
 
 #define WORD_SEED	0x7374726573730000ULL
 #define TELL		10	/* broken rules; the others are only counted */
-#define PATIENCE	10	/* seconds, for a move that is under way */
+#define PATIENCE	60	/* seconds, for a move that is under way */
 #define DRAIN_SECONDS	120	/* for the log of it */
-#define DEVICE_MS	30000
+#define DEVICE_MS	120000
 #define EPOCH_US	20000	/* how long an epoch may take */
 
 /* What a page contains */

@@ -279,7 +279,11 @@ TEST_F(sva, job_control)
 {
 	struct sva_testdev_job job = sva_job(SVA_TESTDEV_INCREMENT, self->mem, self->size, 0);
 	struct sigaction interrupt = { .sa_handler = interrupted };
-	struct itimerval soon = { .it_value = { .tv_usec = 10000 } };
+	/* Again and again, for the first one may come before the wait. */
+	struct itimerval soon = {
+		.it_value = { .tv_usec = 10000 }, .it_interval = { .tv_usec = 10000 },
+	};
+	const struct itimerval never = { 0 };
 	uint64_t accesses;
 	int result = 1;
 
@@ -290,6 +294,7 @@ TEST_F(sva, job_control)
 	ASSERT_EQ(0, sigaction(SIGALRM, &interrupt, NULL));
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &soon, NULL));
 	EXPECT_EQ(-EINTR, sva_wait(self->fd, SVA_TESTDEV_FOREVER, &result));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
 
 	ASSERT_OK(sva_wait_accesses(self->fd, 3 * PAGES));
 	ASSERT_OK(sva_stats(self->fd, SVA_TESTDEV_STATS_RESET, &self->stats));
@@ -436,9 +441,10 @@ TEST_F(sva, sampler)
 	EXPECT_EQ(0, sample.moved);
 
 	if (node_count() > 1) {
-		ASSERT_OK(range_bind(self->mem, self->size, 0, MPOL_MF_MOVE));
-		ASSERT_OK(range_bind(self->mem, self->size, 1, MPOL_MF_MOVE));
-		ASSERT_OK(sva_sample_wait_rounds(self->fd, 2));
+		for (int node = 0; node < 2; node++) {
+			ASSERT_OK(range_bind(self->mem, self->size, node, MPOL_MF_MOVE));
+			ASSERT_OK(sva_sample_wait_rounds(self->fd, 2));
+		}
 		ASSERT_OK(sva_sample_read(self->fd, &sample));
 		EXPECT_LE(PAGES, sample.moved);
 		EXPECT_EQ(PAGES, sample.present);
@@ -504,6 +510,8 @@ FIXTURE_SETUP(kinds)
 	quiet_movers();
 	ASSERT_OK(region_map(&self->r, variant->kind, variant->folio, PAGES * page_size()));
 	ASSERT_OK(region_populate(&self->r, 0));
+	ASSERT_EQ(region_pages(&self->r), region_large_pages(&self->r))
+		TH_LOG("INCONCLUSIVE: there were not enough large folios");
 	self->fd = sva_open_bound(0);
 	ASSERT_LE(0, self->fd);
 }

@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(collapse, only_marked_part_stays, TIMEOUT)
 
 	/* What was deferred is done when the mark goes. */
 	ASSERT_EQ(madvise(mixed.addr + huge, huge, MADV_DOMIGRATE), 0);
-	for (double end = now() + SECONDS; now() < end && !before.absent;) {
+	for (double end = now() + LONG; now() < end && !before.absent;) {
 		khugepaged.push(&self->ground, regions, 2);
 		before = region_compare_part(&mixed, huge, huge);
 		before.absent = before.moved == before.pages;
@@ -311,7 +311,8 @@ TEST_F_TIMEOUT(collapse, page_table_of_huge_page_stays, TIMEOUT)
 
 		ASSERT_EQ(region_map(r, MEM_SHMEM, FOLIO_2M, REGION_SIZE), 0);
 		ASSERT_EQ(region_populate(r, self->ground.node), 0);
-		ASSERT_EQ(region_large_pages(r), region_pages(r));
+		ASSERT_EQ(region_large_pages(r), region_pages(r))
+			TH_LOG("INCONCLUSIVE: there were not enough huge pages");
 		ASSERT_EQ(madvise(r->addr, r->size, MADV_NOHUGEPAGE), 0);
 		ASSERT_EQ(madvise(r->addr, r->size, MADV_DONTNEED), 0);
 		region_touch(r);
@@ -389,7 +390,8 @@ TEST_F_TIMEOUT(collapse, end_of_probe_is_no_collapse, TIMEOUT)
 		int probe;
 
 		ASSERT_EQ(map_as_text(regions[i], self->ground.node), 0);
-		ASSERT_EQ(region_large_pages(regions[i]), region_pages(regions[i]));
+		ASSERT_EQ(region_large_pages(regions[i]), region_pages(regions[i]))
+			TH_LOG("INCONCLUSIVE: there were not enough huge pages");
 		if (i)
 			ASSERT_EQ(region_mark(regions[i]), 0);
 		probe = probe_open(regions[i]);
@@ -634,7 +636,7 @@ TEST_F_TIMEOUT(split, marked_huge_pages_stay_whole, TIMEOUT)
 	/* Deferred, not forgotten */
 	if (mover == &deferred_split && !variant->peer_marks) {
 		ASSERT_EQ(region_unmark(&marked), 0);
-		EXPECT_TRUE(poll_until(nothing_large, &marked, SECONDS));
+		EXPECT_TRUE(poll_until(nothing_large, &marked, LONG));
 	}
 }
 
@@ -717,7 +719,8 @@ TEST_F_TIMEOUT(unused, marked_huge_page_stays_whole, TIMEOUT)
 		ASSERT_EQ(map_beyond_end(regions[i]), 0);
 		/* The last one is a huge page. */
 		ASSERT_NE(kpageflags(pagemap_pfn(regions[i]->before[last]) + last - 1) &
-			  KPF_COMPOUND_TAIL, 0);
+			  KPF_COMPOUND_TAIL, 0)
+			TH_LOG("INCONCLUSIVE: there were not enough huge pages");
 	}
 	large = region_compound_pages(&marked);
 	ASSERT_EQ(variant->peer_marks ? peer_start(&peer, touch_and_mark, regions) :
