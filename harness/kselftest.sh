@@ -84,6 +84,17 @@ without_program() {
 	'
 }
 
+# unfinished_programs LIST: of the programs of kselftest-list.txt those that the output of
+# run_kselftest.sh does not call passed.
+unfinished_programs() {
+	awk '
+	{ sub(/\r$/, "") }
+	NR == FNR { if (/^ok [0-9]+ selftests: /) passed[$5] = 1; next }
+	{ sub(/.*:/, "") }
+	!($0 in passed)
+	' - "$1"
+}
+
 # in_guest LOG GUEST-OPTION... -- [PROGRAM]...: these, or all, in a guest.
 in_guest() {
 	local log=$1 options=() tests=() program
@@ -99,11 +110,27 @@ in_guest() {
 # run_selftests LOG GUEST-OPTION... -- [PROGRAM]...: these, or all, in a guest, then those
 # without a verdict once more, at most AGAIN times, each in a guest of its own.  Their
 # output goes to LOG.  Fails if a guest died or has a report of trouble in its kernel log;
-# whether tests failed is for kselftest_results to say.
+# whether tests failed is for kselftest_results to say.  With RESUME=LIST these are the
+# programs of that kselftest-list.txt that LOG does not call passed, and what it says of the
+# others is kept.
 AGAIN=2
 run_selftests() {
-	local log=$1 options=() again program status=0
-	in_guest "$@" || status=$?
+	local log=$1 options=() again program status=0 left
+	if [ -n "${RESUME:-}" ]; then
+		mapfile -t left < <(unfinished_programs "$RESUME" <"$log")
+		cp "$log" "$log.kept"
+		for program in "${left[@]}"; do
+			without_program "$program" <"$log.kept" >"$log.new"
+			mv "$log.new" "$log.kept"
+		done
+		[ "${#left[@]}" -eq 0 ] || in_guest "$@" "${left[@]}" || status=$?
+		[ "${#left[@]}" -gt 0 ] || : >"$log"
+		echo "# again: gone on with ${left[*]}" | cat "$log.kept" - "$log" >"$log.new"
+		mv "$log.new" "$log"
+		rm "$log.kept"
+	else
+		in_guest "$@" || status=$?
+	fi
 	shift
 	while [ "$1" != -- ]; do options+=("$1"); shift; done
 	for ((again = 1; again <= AGAIN; again++)); do

@@ -15,6 +15,7 @@
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
+#define EXCUSED		2	/* more, if it failed on other pages than marked ones */
 #define TIMEOUT		600
 
 #define TRACE_INSTANCE	"/sys/kernel/tracing/instances/migrate_defer_test"
@@ -147,14 +148,15 @@ TEST_F_TIMEOUT(mandatory, moves_marked_as_unmarked, TIMEOUT)
 	const struct mover *mover = variant->mover;
 	size_t pages[2] = { 0 }, moved[2] = { 0 };
 	struct ground *g = &self->ground;
+	int succeeded = 0, excused = 0;
 	long long forced;
-	int succeeded = 0;
 
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(region_map(regions[i], variant->kind, variant->folio, REGION_SIZE), 0);
 	forced = vmstat(mover->counter);
 	for (int try = 0; try < TRIES; try++) {
 		int ret = mover->place(g, regions, 2);
+		struct diff diff[2];
 
 		if (ret)
 			TH_LOG("INCONCLUSIVE: could not place the regions: %s", strerror(-ret));
@@ -167,17 +169,24 @@ TEST_F_TIMEOUT(mandatory, moves_marked_as_unmarked, TIMEOUT)
 			TH_LOG("INCONCLUSIVE: %s took other memory", mover->name);
 		if (ret)
 			TH_LOG("%s: try %d: %s", mover->name, try + 1, strerror(-ret));
-		succeeded += !ret;
 		for (int i = 0; i < 2; i++) {
-			struct diff diff = compare_must_move(g, regions[i]);
-
-			pages[i] += diff.pages;
-			moved[i] += diff.moved;
+			diff[i] = compare_must_move(g, regions[i]);
 			EXPECT_EQ(region_compare(regions[i]).absent, 0);
 			EXPECT_EQ(region_corrupt(regions[i]), 0);
 		}
 		if (mover->undo)
 			mover->undo(g);
+		/* What is not marked was in its way: for want of memory, held by somebody else. */
+		if (ret && diff[1].moved == diff[1].pages && excused < EXCUSED) {
+			excused++;
+			try--;
+			continue;
+		}
+		succeeded += !ret;
+		for (int i = 0; i < 2; i++) {
+			pages[i] += diff[i].pages;
+			moved[i] += diff[i].moved;
+		}
 	}
 	forced = vmstat(mover->counter) - forced;
 	TH_LOG("%d of %d succeeded; moved %zu of %zu unmarked pages, %zu of %zu marked", succeeded,

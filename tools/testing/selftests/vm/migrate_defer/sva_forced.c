@@ -22,6 +22,7 @@
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
+#define EXCUSED		2	/* more, if a mover failed on other pages than marked ones */
 #define TIMEOUT		900
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
@@ -218,9 +219,9 @@ TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 	struct region *r = &self->r;
 	struct ground *g = &self->ground;
 	size_t pages = region_pages(r), moved = 0, must = 0;
-	int succeeded = 0;
+	int succeeded = 0, excused = 0;
 
-	for (int try = 0; try < TRIES; try++) {
+	for (int try = 0; try < TRIES + excused; try++) {
 		struct sva_testdev_job job = device_job(r, 0);
 		struct sva_testdev_stats stats;
 		struct diff diff;
@@ -243,7 +244,6 @@ TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 			TH_LOG("INCONCLUSIVE: %s took other memory", mover->name);
 		if (ret)
 			TH_LOG("%s: try %d: %s", mover->name, try, strerror(-ret));
-		succeeded += !ret;
 		ASSERT_OK(sva_wait_quiet(self->fd));
 		ASSERT_OK(sva_wait_accesses(self->fd, pages));
 		ASSERT_OK(sva_stats(self->fd, SVA_TESTDEV_STATS_RESET, &stats));
@@ -262,6 +262,10 @@ TEST_F_TIMEOUT(forced, streaming, TIMEOUT)
 		diff = compare_must_move(g, r);
 		must += diff.pages;
 		moved += diff.moved;
+		succeeded += !ret;
+		/* It failed on other pages than marked ones. */
+		if (ret && diff.moved == diff.pages && excused < EXCUSED)
+			excused++;
 		EXPECT_EQ(0, counters_wrong(r, &stats));
 		close(self->fd);
 		self->fd = -1;
