@@ -15,7 +15,7 @@
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
-#define EXCUSED		2	/* more, if it failed on other pages than marked ones */
+#define EXCUSED		2	/* more, if it failed on pages that are not marked */
 #define TIMEOUT		600
 
 #define TRACE_INSTANCE	"/sys/kernel/tracing/instances/migrate_defer_test"

@@ -22,7 +22,7 @@
 
 #define REGION_SIZE	(4 * MIB)
 #define TRIES		10
-#define EXCUSED		2	/* more, if a mover failed on other pages than marked ones */
+#define EXCUSED		2	/* more, if it failed on pages that are not marked */
 #define TIMEOUT		900
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
