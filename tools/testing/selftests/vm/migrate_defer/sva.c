@@ -23,7 +23,7 @@
 
 /* The kernel waits for a tick before it pre-faults, and gets to it within a few more. */
 #define QUIET_S		0.2
-#define QUIET_FAULTS	10	/* and so often a page fault per page of a huge page */
+#define QUIET_HUGE	10	/* and so many huge pages' worth of page faults */
 
 /* ---------------------------------------------------------------------------------- the module */
 
@@ -335,11 +335,8 @@ int sva_wait_accesses(int fd, uint64_t more)
 
 #define LOOKS	100	/* without news, and by turns on each processor */
 
-/*
- * Nothing is heard of the pre-fault before it is through with a range, which may take a fault for
- * each page of a huge page: how long to listen depends on how long that takes here.
- */
-static double quiet_seconds(void)
+/* How long a fault for each page of a huge page takes here */
+static double huge_seconds(void)
 {
 	static double seconds;
 	size_t size = pmd_size();
@@ -350,26 +347,29 @@ static double quiet_seconds(void)
 		return seconds;
 	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem == MAP_FAILED)
-		return QUIET_S;
+		return 0;
 	madvise(mem, size, MADV_NOHUGEPAGE);
 	for (size_t offset = 0; offset < size; offset += page_size())
 		mem[offset] = 1;
-	seconds = QUIET_S + QUIET_FAULTS * (now() - begin);
+	seconds = now() - begin;
 	munmap(mem, size);
 	return seconds;
 }
 
 /**
- * sva_wait_quiet() - wait until the kernel has pre-faulted what it has moved
+ * sva_wait_quiet_huge() - wait until the kernel has pre-faulted what it has moved
  * @fd: a context that has had a job, or none
+ * @huge: huge pages that may be in one range
  *
- * The pre-fault is asynchronous: wait until nothing has been heard of it for a while.
+ * The pre-fault is asynchronous: wait until nothing has been heard of it for a while.  It is silent
+ * until it is through with a range, which may take a fault for each page.
  *
- * Return: 0 or -ETIMEDOUT.
+ * Return: 0 or a negative errno, -ETIMEDOUT among them.
  */
-int sva_wait_quiet(int fd)
+int sva_wait_quiet_huge(int fd, size_t huge)
 {
-	double deadline = now() + TIMEOUT_S, wait = quiet_seconds(), quiet = now() + wait;
+	double deadline = now() + TIMEOUT_S, wait = QUIET_S + huge * huge_seconds();
+	double quiet = now() + wait;
 	unsigned int looks = 0;
 	uint64_t before = 0;
 	cpu_set_t cpus;
@@ -396,6 +396,17 @@ int sva_wait_quiet(int fd)
 	} while (!ret && (now() < quiet || looks < LOOKS));
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	return ret;
+}
+
+/**
+ * sva_wait_quiet() - the same, of movers that leave ranges of some huge pages at most
+ * @fd: a context that has had a job, or none
+ *
+ * Return: as sva_wait_quiet_huge().
+ */
+int sva_wait_quiet(int fd)
+{
+	return sva_wait_quiet_huge(fd, QUIET_HUGE);
 }
 
 /**

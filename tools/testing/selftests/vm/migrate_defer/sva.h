@@ -43,6 +43,7 @@ int sva_stats(int fd, unsigned int flags, struct sva_testdev_stats *stats);
 int sva_run(int fd, const struct sva_testdev_job *job, struct sva_testdev_stats *stats);
 int sva_wait_accesses(int fd, uint64_t more);
 int sva_wait_quiet(int fd);
+int sva_wait_quiet_huge(int fd, size_t huge);
 uint64_t *sva_word(const void *addr, size_t page);
 size_t sva_wrong_counters(const void *addr, size_t pages, uint64_t base,
 			  const struct sva_testdev_stats *stats);
