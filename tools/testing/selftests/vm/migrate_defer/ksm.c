@@ -174,7 +174,7 @@ static void marked_stays(struct __test_metadata *_metadata, struct field *f, boo
 
 	/* Deferred, not forgotten */
 	ASSERT_EQ(region_unmark(marked), 0);
-	EXPECT_TRUE(poll_until(is_merged, marked, LONG));
+	EXPECT_TRUE(poll_until(is_merged, marked, LONG_SECONDS));
 	EXPECT_EQ(wrong_contents(marked, zeroes), 0);
 	EXPECT_EQ(wrong_contents(control, zeroes), 0);
 }
@@ -492,7 +492,7 @@ TEST_F_TIMEOUT(small, merged_page_comes_back_from_swap, TIMEOUT)
 		/* Each page has its like in the other region only... */
 		place_pairs(_metadata, &self->ground, regions);
 		ASSERT_EQ(ksm_fast(), 0);
-		ASSERT_TRUE(poll_until(all_merged, marked, LONG));
+		ASSERT_TRUE(poll_until(all_merged, marked, LONG_SECONDS));
 		ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "0"), 0);
 		/* ... which leaves it: MADV_PAGEOUT is for pages that nobody else maps. */
 		write_pages(control);

@@ -9,7 +9,7 @@
 #include "movers.h"
 
 #define SECONDS		5	/* for a mover to prove itself, at one place */
-#define LONG		120	/* seconds, for what has to come */
+#define LONG_SECONDS	120	/* seconds, for what has to come */
 #define TIMEOUT		900
 #define EXTRA_PUSHES	2	/* after the mover has proved itself */
 

@@ -308,7 +308,7 @@ static int have_merged(void *arg)
 
 	if (madvise(r->addr, r->size, MADV_MERGEABLE))
 		return -errno;
-	return ksm_fast() ?: poll_until(is_merging, arg, LONG) ? ksm.push(NULL, NULL, 0) :
+	return ksm_fast() ?: poll_until(is_merging, arg, LONG_SECONDS) ? ksm.push(NULL, NULL, 0) :
 								       -ETIME;
 }
 

@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(collapse, only_marked_part_stays, TIMEOUT)
 
 	/* What was deferred is done when the mark goes. */
 	ASSERT_EQ(madvise(mixed.addr + huge, huge, MADV_DOMIGRATE), 0);
-	for (double end = now() + LONG; now() < end && !before.absent;) {
+	for (double end = now() + LONG_SECONDS; now() < end && !before.absent;) {
 		khugepaged.push(&self->ground, regions, 2);
 		before = region_compare_part(&mixed, huge, huge);
 		before.absent = before.moved == before.pages;
@@ -636,7 +636,7 @@ TEST_F_TIMEOUT(split, marked_huge_pages_stay_whole, TIMEOUT)
 	/* Deferred, not forgotten */
 	if (mover == &deferred_split && !variant->peer_marks) {
 		ASSERT_EQ(region_unmark(&marked), 0);
-		EXPECT_TRUE(poll_until(nothing_large, &marked, LONG));
+		EXPECT_TRUE(poll_until(nothing_large, &marked, LONG_SECONDS));
 	}
 }
 
