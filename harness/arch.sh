@@ -17,7 +17,9 @@ arch_load() {
 		# All RAM above 4 GiB but node 0's: the rest is one ZONE_NORMAL.
 		ARCH_MACHINE=pc,max-ram-below-4g=@NODE0@
 		# "rep stosb" is emulated byte by byte: clearing pages would be slow.
-		ARCH_TCG_CPU=max,-erms,-fsrm
+		# Page tables of five levels, which later kernels always have, are slower
+		# to walk, and VT-d as QEMU has it does not know them.
+		ARCH_TCG_CPU=max,-erms,-fsrm,-la57
 		# With a thread per processor QEMU 7.2 may run a breakpoint that the
 		# kernel's live patching (static keys) has already taken away.
 		# TCG_THREAD=multi in the environment overrides this.

@@ -2,7 +2,9 @@
 # Sourced by every script of the harness: where things are, how to complain.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-BASE=${BASE:-6.12}			# which kernel: patches/$BASE, linux-source-$BASE
+DEFAULT_BASE=6.12			# in every Debian for years: what a fresh machine runs
+BASE=${BASE:-$DEFAULT_BASE}		# which kernel: patches/$BASE, linux-source-$BASE
+BACKPORTS=trixie-backports		# where the source of other kernels is
 BUILD=${BUILD:-$TOP/build}		# everything that is made
 mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)

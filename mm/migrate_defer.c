@@ -90,16 +90,16 @@ bool __folio_maybe_nomigrate(const struct folio *folio)
 
 	rcu_read_lock();
 	mapping = (unsigned long)READ_ONCE(folio->mapping);
-	switch (mapping & PAGE_MAPPING_FLAGS) {
+	switch (mapping & FOLIO_MAPPING_FLAGS) {
 	case 0:
 		if (mapping && folio_mapped(folio))
 			hint = mapping_nomigrate_hint((void *)mapping);
 		break;
-	case PAGE_MAPPING_ANON:
+	case FOLIO_MAPPING_ANON:
 		if (folio_mapped(folio)) {
 			struct anon_vma *anon_vma;
 
-			anon_vma = (void *)(mapping - PAGE_MAPPING_ANON);
+			anon_vma = (void *)(mapping - FOLIO_MAPPING_ANON);
 			hint = READ_ONCE(anon_vma->nomigrate_hint);
 		}
 		break;
@@ -136,8 +136,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 		anon_vma = folio_lock_anon_vma_read(folio, NULL);
 		if (!anon_vma)
 			return 0;
-		anon_vma_interval_tree_foreach(avc, &anon_vma->rb_root,
-					       first, last) {
+		anon_rmap_tree_foreach(avc, anon_vma, first, last) {
 			cond_resched();
 			marks |= vma_window_mark(avc->vma);
 			if (marks == WINDOW_MIXED)
@@ -151,7 +150,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 		if (!mapping)
 			return 0;
 		i_mmap_lock_read(mapping);
-		vma_interval_tree_foreach(vma, &mapping->i_mmap, first, last) {
+		mapping_rmap_tree_foreach(vma, mapping, first, last) {
 			cond_resched();
 			marks |= vma_window_mark(vma);
 			if (marks == WINDOW_MIXED)
@@ -252,7 +251,7 @@ bool __mapping_migrate_deferred(struct address_space *mapping, pgoff_t first,
 	bool marked = false;
 
 	i_mmap_lock_read(mapping);
-	vma_interval_tree_foreach(vma, &mapping->i_mmap, first, last) {
+	mapping_rmap_tree_foreach(vma, mapping, first, last) {
 		cond_resched();
 		marked = vma_nomigrate(vma);
 		if (marked)
@@ -381,8 +380,8 @@ void migrate_defer_hint(struct vm_area_struct *vma)
 
 	mmap_assert_write_locked(vma->vm_mm);
 
-	if (!test_bit(MMF_HAS_PINNED, &vma->vm_mm->flags))
-		set_bit(MMF_HAS_PINNED, &vma->vm_mm->flags);
+	if (!mm_flags_test(MMF_HAS_PINNED, vma->vm_mm))
+		mm_flags_set(MMF_HAS_PINNED, vma->vm_mm);
 	if (vma->vm_file)
 		mapping_set_nomigrate_hint(vma->vm_file->f_mapping);
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)

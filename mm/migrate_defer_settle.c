@@ -89,6 +89,9 @@ static bool settle_pte(struct vm_area_struct *vma, unsigned long addr,
 	bool gathered = pte_gathered(ptep, old);
 	pte_t pte = old;
 
+	/* Leave the read-write protection of userfaultfd to its handler. */
+	if (userfaultfd_pte_rwp(vma, old))
+		return false;
 	if (protnone)
 		pte = pte_modify(pte, vma->vm_page_prot);
 	pte = pte_mkyoung(pte);
@@ -118,7 +121,7 @@ static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
 	bool protnone = pmd_protnone(old) && vma_is_accessible(vma);
 	pmd_t pmd = old;
 
-	if (is_huge_zero_pmd(old))
+	if (is_huge_zero_pmd(old) || userfaultfd_huge_pmd_rwp(vma, old))
 		return false;
 
 	if (protnone)
@@ -170,6 +173,7 @@ static bool settle_may_fill(const struct settle *settle,
 static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 			unsigned long addr)
 {
+	const unsigned long *flags;	/* of a folio, or of what was one */
 	struct folio *folio;
 	bool lost, locked;
 
@@ -183,9 +187,9 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	 * Not folio_test_locked(): without a reference it may be no folio any
 	 * more.  What was mapped was up to date.
 	 */
-	lost = folio && !xa_is_value(folio) &&
-	       test_bit(PG_uptodate, &folio->flags);
-	locked = lost && test_bit(PG_locked, &folio->flags);
+	flags = (const unsigned long *)&folio->flags;
+	lost = folio && !xa_is_value(folio) && test_bit(PG_uptodate, flags);
+	locked = lost && test_bit(PG_locked, flags);
 	rcu_read_unlock();
 
 	if (!locked || settle->prefault->wait)
@@ -269,7 +273,7 @@ static int settle_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 		pmd_t pmd = pmdp_get(pmdp);
 		bool repaired;
 
-		if (is_pmd_migration_entry(pmd)) {
+		if (pmd_is_migration_entry(pmd)) {
 			spin_unlock(ptl);
 			pmd_migration_entry_wait(mm, pmdp);
 			walk->action = ACTION_AGAIN;
@@ -306,7 +310,7 @@ again:
 				break;
 			}
 		} else if (!pte_present(pte)) {
-			if (!is_migration_entry(pte_to_swp_entry(pte)))
+			if (!softleaf_is_migration(softleaf_from_pte(pte)))
 				continue;
 			pte_unmap_unlock(start_pte, ptl);
 			migration_entry_wait(mm, pmdp, addr);
@@ -368,10 +372,13 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 		return 0;
 	}
 	if (!pte_present(pte)) {
-		if (is_migration_entry(pte_to_swp_entry(pte)))
+		if (softleaf_is_migration(softleaf_from_pte(pte)))
 			return settle_by_fault(settle, addr & hmask, false);
 		return 0;
 	}
+	/* Leave the read-write protection of userfaultfd to its handler. */
+	if (userfaultfd_pte_rwp(vma, pte))
+		return 0;
 	if (!pte_young(pte) || (huge_pte_write(pte) && !huge_pte_dirty(pte)))
 		return settle_by_fault(settle, addr & hmask, huge_pte_write(pte));
 

@@ -161,7 +161,7 @@ static void hint_queue(struct iommu_sva_hint *hint)
 	lockdep_assert_held(&hint->lock);
 
 	mmgrab(hint->mm);
-	if (!queue_delayed_work(system_unbound_wq, &hint->work, 1))
+	if (!queue_delayed_work(system_dfl_wq, &hint->work, 1))
 		mmdrop(hint->mm);
 }
 
@@ -285,7 +285,7 @@ static void hint_work(struct work_struct *work)
  */
 int iommu_sva_hint_init(struct iommu_mm_data *iommu_mm, struct mm_struct *mm)
 {
-	struct iommu_sva_hint *hint = kzalloc(sizeof(*hint), GFP_KERNEL);
+	struct iommu_sva_hint *hint = kzalloc_obj(*hint);
 
 	if (!hint)
 		return -ENOMEM;
@@ -396,7 +396,7 @@ int iommu_sva_hint_register(struct iommu_sva *handle,
 	struct hint_client *client, *new;
 	int ret = 0;
 
-	new = kmalloc(sizeof(*new), GFP_KERNEL);
+	new = kmalloc_obj(*new);
 	if (!new)
 		return -ENOMEM;
 	new->handle = handle;

@@ -66,12 +66,17 @@ void svadev_domain_free(struct svadev_domain *dom)
  * @mm: its address space
  * @start: first address
  * @end: one after the last
+ *
+ * Later kernels than 6.12 tell of page tables of their own, too, when they free some
+ * (iommu_sva_invalidate_kva_range()): the device has no translations of it.
  */
 void svadev_domain_invalidate(struct mmu_notifier *notifier, struct mm_struct *mm,
 			      unsigned long start, unsigned long end)
 {
 	unsigned int delay = READ_ONCE(flush_delay_us);
 
+	if (start >= TASK_SIZE_MAX)
+		return;
 	svadev_cache_invalidate(to_svadev_domain(notifier), start, end);
 	/* Hardware forgets translations long before it says that it has. */
 	if (delay)

@@ -14,6 +14,7 @@
 #include <linux/platform_device.h>
 #include <linux/property.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 #include <linux/xarray.h>
 
 #ifdef CONFIG_IOMMU_SVA_HINT
@@ -71,11 +72,11 @@ static int svadev_set_dev_pasid(struct iommu_domain *domain, struct device *dev,
 	return xa_insert(&pasid_table, pasid, to_svadev_domain(domain), GFP_KERNEL);
 }
 
-static void svadev_remove_dev_pasid(struct device *dev, ioasid_t pasid,
-				    struct iommu_domain *domain)
+static void svadev_forget_pasid(struct device *dev, ioasid_t pasid,
+				struct iommu_domain *old)
 {
 	xa_erase(&pasid_table, pasid);
-	svadev_cache_evict(to_svadev_domain(domain));
+	svadev_cache_evict(to_svadev_domain(old));
 	iopf_queue_flush_dev(dev);
 }
 
@@ -111,6 +112,7 @@ static struct iommu_domain *svadev_domain_alloc_sva(struct device *dev,
 
 /* ---------------------------------------------------- the IOMMU for the core */
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 static int svadev_attach_nothing(struct iommu_domain *domain, struct device *dev)
 {
 	return 0;
@@ -119,6 +121,26 @@ static int svadev_attach_nothing(struct iommu_domain *domain, struct device *dev
 static const struct iommu_domain_ops svadev_static_domain_ops = {
 	.attach_dev	= svadev_attach_nothing,
 };
+#else
+static int svadev_attach_nothing(struct iommu_domain *domain, struct device *dev,
+				 struct iommu_domain *old)
+{
+	return 0;
+}
+
+/* Of the blocked domain: the PASID had @old so far. */
+static int svadev_block_dev_pasid(struct iommu_domain *domain, struct device *dev,
+				  ioasid_t pasid, struct iommu_domain *old)
+{
+	svadev_forget_pasid(dev, pasid, old);
+	return 0;
+}
+
+static const struct iommu_domain_ops svadev_static_domain_ops = {
+	.attach_dev	= svadev_attach_nothing,
+	.set_dev_pasid	= svadev_block_dev_pasid,
+};
+#endif
 
 static struct iommu_domain svadev_identity_domain = {
 	.type	= IOMMU_DOMAIN_IDENTITY,
@@ -143,25 +165,6 @@ static struct iommu_device *svadev_probe_device(struct device *dev)
 static int svadev_def_domain_type(struct device *dev)
 {
 	return IOMMU_DOMAIN_IDENTITY;
-}
-
-static int svadev_enable_feature(struct device *dev, enum iommu_dev_features feature)
-{
-	switch (feature) {
-	case IOMMU_DEV_FEAT_IOPF:
-		return iopf_queue_add_device(iopf_queue, dev);
-	case IOMMU_DEV_FEAT_SVA:
-		return 0;
-	default:
-		return -EOPNOTSUPP;
-	}
-}
-
-static int svadev_disable_feature(struct device *dev, enum iommu_dev_features feature)
-{
-	if (feature == IOMMU_DEV_FEAT_IOPF)
-		iopf_queue_remove_device(iopf_queue, dev);
-	return 0;
 }
 
 /* Called with a mutex of the core held. */
@@ -189,11 +192,10 @@ static const struct iommu_ops svadev_iommu_ops = {
 	.blocked_domain		= &svadev_blocked_domain,
 	.release_domain		= &svadev_blocked_domain,
 	.domain_alloc_sva	= svadev_domain_alloc_sva,
-	.remove_dev_pasid	= svadev_remove_dev_pasid,
-	.dev_enable_feat	= svadev_enable_feature,
-	.dev_disable_feat	= svadev_disable_feature,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+	.remove_dev_pasid	= svadev_forget_pasid,
+#endif
 	.page_response		= svadev_page_response,
-	.pgsize_bitmap		= PAGE_SIZE,
 };
 
 /**
@@ -316,16 +318,11 @@ static struct platform_device *svadev_device_add(void)
 	ret = -ENODEV;
 	if (!device_iommu_mapped(&pdev->dev))
 		goto err_del;
-	ret = iommu_dev_enable_feature(&pdev->dev, IOMMU_DEV_FEAT_IOPF);
+	ret = iopf_queue_add_device(iopf_queue, &pdev->dev);
 	if (ret)
 		goto err_del;
-	ret = iommu_dev_enable_feature(&pdev->dev, IOMMU_DEV_FEAT_SVA);
-	if (ret)
-		goto err_iopf;
 	return pdev;
 
-err_iopf:
-	iommu_dev_disable_feature(&pdev->dev, IOMMU_DEV_FEAT_IOPF);
 err_del:
 	platform_device_del(pdev);
 err_put:
@@ -335,8 +332,7 @@ err_put:
 
 static void svadev_device_del(struct platform_device *pdev)
 {
-	iommu_dev_disable_feature(&pdev->dev, IOMMU_DEV_FEAT_SVA);
-	iommu_dev_disable_feature(&pdev->dev, IOMMU_DEV_FEAT_IOPF);
+	iopf_queue_remove_device(iopf_queue, &pdev->dev);
 	platform_device_unregister(pdev);
 }
 

@@ -266,7 +266,7 @@ static bool walk(struct mm_struct *mm, unsigned long addr, struct leaf *leaf)
 
 static enum sva_testdev_cause nonpresent_cause(pte_t pte)
 {
-	return is_migration_entry(pte_to_swp_entry(pte)) ? SVA_TESTDEV_MIGRATION :
+	return softleaf_is_migration(softleaf_from_pte(pte)) ? SVA_TESTDEV_MIGRATION :
 							   SVA_TESTDEV_SWAP;
 }
 
