@@ -191,6 +191,65 @@ TEST_F(kinds, hugetlb_boundary)
 	EXPECT_EQ(vma_count(r->addr, r->size), 1);
 }
 
+/* ------------------------------------------------------------------------ several ranges at once */
+
+/* mremap() of several mappings, which 6.17 has learnt, moves each one's mark along. */
+TEST(mremap_of_several)
+{
+	size_t part = MIB, len = 3 * part;
+	char *from = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *to = from + len;
+
+	ASSERT_NE(from, MAP_FAILED);
+	memset(from, 1, len);
+	ASSERT_EQ(madvise(from, part, MADV_NOMIGRATE), 0);
+	ASSERT_EQ(madvise(from + 2 * part, part, MADV_NOMIGRATE), 0);
+	ASSERT_EQ(vma_count(from, len), 3);
+	if (mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		SKIP(return, "mremap() of this kernel moves one mapping at a time");
+	EXPECT_EQ(marked(from, len), 0);
+	EXPECT_EQ(marked(to, part), part);
+	EXPECT_EQ(marked(to + part, part), 0);
+	EXPECT_EQ(marked(to + 2 * part, part), part);
+	EXPECT_EQ(marked_kb(0), 2 * part / 1024);
+	for (size_t at = 0; at < len; at += page_size())
+		EXPECT_EQ(to[at], 1);
+	EXPECT_EQ(munmap(to, len), 0);
+	EXPECT_EQ(marked_kb(0), 0);
+}
+
+/*
+ * process_madvise() of several ranges marks those before the first that it can't, and says how much
+ * that was.
+ */
+TEST(vector_of_ranges)
+{
+	size_t part = MIB;
+	char *mem = mmap(NULL, 6 * part, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec ranges[] = {
+		{ .iov_base = mem, .iov_len = part },
+		{ .iov_base = mem + 2 * part, .iov_len = part },
+		{ .iov_base = mem + 5 * part, .iov_len = part },	/* a hole */
+		{ .iov_base = mem + 4 * part, .iov_len = part },
+	};
+
+	ASSERT_NE(mem, MAP_FAILED);
+	memset(mem, 1, 6 * part);
+	ASSERT_EQ(munmap(mem + 5 * part, part), 0);
+	EXPECT_EQ(process_advise(getpid(), ranges, 2, MADV_NOMIGRATE), 2 * part);
+	EXPECT_EQ(marked(mem, 5 * part), 2 * part);
+	EXPECT_EQ(marked(mem, part), part);
+	EXPECT_EQ(marked(mem + 2 * part, part), part);
+	EXPECT_EQ(process_advise(getpid(), ranges, 2, MADV_DOMIGRATE), 2 * part);
+	EXPECT_EQ(marked(mem, 5 * part), 0);
+
+	EXPECT_EQ(process_advise(getpid(), ranges, 4, MADV_NOMIGRATE), 2 * part);
+	EXPECT_EQ(marked(mem, 5 * part), 2 * part);
+	EXPECT_EQ(marked(mem + 4 * part, part), 0);
+	EXPECT_EQ(marked_kb(0), 2 * part / 1024);
+	EXPECT_EQ(process_advise(getpid(), ranges + 2, 2, MADV_NOMIGRATE), -ENOMEM);
+}
+
 /* ------------------------------------------------------------------------------------ a program */
 
 /* A new program has no mark: it has a new address space. */

@@ -25,6 +25,7 @@
 
 #define MODULE		"/sys/module/page_order/parameters"
 #define SWITCHES	"/sys/kernel/mm/migrate_defer"
+#define DEFRAG_MODE	"/proc/sys/vm/defrag_mode"
 #define NODE		0
 #define LEAVE		(256 * MIB)	/* there */
 #define SPARE		(32 * MIB)	/* of it, which the child leaves to others */
@@ -340,6 +341,35 @@ TEST_F_TIMEOUT(order, wishes_do_not_count, TIMEOUT)
 	EXPECT_EQ(vmstat("nomigrate_override"), self->overridden);
 	EXPECT_EQ(vmstat("oom_kill"), self->kills);
 	EXPECT_EQ(board_ask(&self->board), 0);
+	board_stop(&self->board);
+}
+
+/*
+ * With vm.defrag_mode the kernel first tries to empty a whole page block, so as not to take its
+ * pages from one that is in use by movable memory.  That is a wish as well: marks hold until it
+ * has taken what there is.
+ */
+TEST_F_TIMEOUT(order, whole_blocks_are_a_wish, TIMEOUT)
+{
+	long blocks;
+
+	if (access(DEFRAG_MODE, W_OK))
+		SKIP(return, "this kernel has no " DEFRAG_MODE);
+	self->want = board_set_up(_metadata, &self->board, MARK_ALL);
+	blocks = self->want - WANT;
+	ASSERT_EQ(setting_write(DEFRAG_MODE, "1"), 0);
+	EXPECT_EQ(file_write(MODULE "/want", "%ld", blocks / 2), 0);
+	EXPECT_EQ(file_number(MODULE "/held"), blocks / 2);
+	EXPECT_EQ(vmstat("nomigrate_override"), self->overridden);
+	EXPECT_EQ(board_ask(&self->board), 0);
+
+	/* Where it cannot, they give way as ever. */
+	EXPECT_EQ(file_write(MODULE "/want", "%ld", self->want), 0);
+	EXPECT_EQ(file_number(MODULE "/held"), self->want);
+	ASSERT_EQ(vmstat("oom_kill"), self->kills)
+		TH_LOG("INCONCLUSIVE: the OOM killer came");
+	EXPECT_GT(vmstat("nomigrate_override"), self->overridden);
+	EXPECT_GT(board_ask(&self->board), 0);
 	board_stop(&self->board);
 }
 

@@ -108,6 +108,40 @@ TEST_F(sva, dontneed)
 	EXPECT_EQ(0, sva_wrong_counters(self->mem, PAGES, 0, &self->stats));
 }
 
+#ifdef __x86_64__
+#define FREE_PAGE_TABLES	"/sys/module/sva_testdev/parameters/free_page_tables"
+#define FREES			20	/* Other users of vmalloc() may have the place. */
+
+/*
+ * An IOMMU may cache the kernel's part of a page table, too, and so the kernel tells all of them
+ * when it frees a page table of its own.  The translations of the process are none of these.
+ */
+TEST_F(sva, kernel_page_tables)
+{
+	struct sva_testdev_job job = sva_job(SVA_TESTDEV_READ, self->mem, self->size, 1);
+	uint64_t told, dropped;
+
+	memset(self->mem, 1, self->size);
+	ASSERT_OK(sva_run(self->fd, &job, &self->stats));
+	told = self->stats.kernel_invalidations;
+	dropped = self->stats.dropped;
+	for (int i = 0; i < FREES && self->stats.kernel_invalidations == told; i++) {
+		ASSERT_OK(file_write(FREE_PAGE_TABLES, "1"));
+		/* A work item of the kernel tells. */
+		usleep(100000);
+		ASSERT_OK(sva_stats(self->fd, 0, &self->stats));
+	}
+	if (self->stats.kernel_invalidations == told)
+		TH_LOG("INCONCLUSIVE: the kernel has freed no page table");
+	EXPECT_LT(told, self->stats.kernel_invalidations);
+	EXPECT_EQ(dropped, self->stats.dropped);
+
+	ASSERT_OK(sva_run(self->fd, &job, &self->stats));
+	EXPECT_EQ(0, self->stats.walks);
+	EXPECT_EQ(PAGES, self->stats.hits);
+}
+#endif
+
 /* A wrong word is found, once, with its address, what it should be and what it is. */
 TEST_F(sva, mismatch_found)
 {

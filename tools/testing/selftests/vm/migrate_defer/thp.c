@@ -27,6 +27,8 @@
 #define MAPPINGS	16	/* of the file, so that it takes khugepaged a while */
 
 #define ISOLATE		"huge_memory/mm_collapse_huge_page_isolate"
+#define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB"
+#define THP_2M		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB"
 
 /* The pagemap of another process against the snapshot of this one. */
 static struct diff compare_in(pid_t pid, const struct region *r)
@@ -130,6 +132,37 @@ TEST_F_TIMEOUT(collapse, marked_range_is_not_collapsed, TIMEOUT)
 	for (int i = 0; i < EXTRA_PUSHES; i++)
 		khugepaged.push(&self->ground, regions, 2);
 	EXPECT_EQ(vmstat("thp_collapse_alloc"), allocated);
+	expect_untouched(_metadata, "marked region", region_compare(&marked));
+	EXPECT_GT(watch_count(&isolated, "scan_pfn=", &control), 0);
+	EXPECT_EQ(watch_count(&isolated, "scan_pfn=", &marked), 0);
+	EXPECT_EQ(region_corrupt(&marked), 0);
+	EXPECT_EQ(region_corrupt(&control), 0);
+}
+
+/*
+ * The same of smaller huge pages, for which khugepaged takes the whole page table away: since 7.2,
+ * where it has learnt to make them.
+ */
+TEST_F_TIMEOUT(collapse, marked_range_is_not_collapsed_to_64k, TIMEOUT)
+{
+	struct region control, marked, *regions[] = { &control, &marked };
+	struct watch isolated;
+
+	if (access(THP_64K "/stats/collapse_alloc", R_OK))
+		SKIP(return, "khugepaged of this kernel makes no huge pages of 64 KiB");
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(region_mark(&marked), 0);
+	ASSERT_EQ(watch_open(&isolated, ISOLATE), 0);
+	place(_metadata, &khugepaged, &self->ground, regions, 2);
+	ASSERT_EQ(setting_write(THP_64K "/enabled", "madvise"), 0);
+	ASSERT_EQ(setting_write(THP_2M "/enabled", "never"), 0);
+	ASSERT_EQ(region_snapshot(&control), 0);
+	ASSERT_EQ(region_snapshot(&marked), 0);
+
+	push(_metadata, &khugepaged, &self->ground, regions, 2, 0);
+
+	EXPECT_EQ(huge_mapped(control.addr, control.size), 0);
 	expect_untouched(_metadata, "marked region", region_compare(&marked));
 	EXPECT_GT(watch_count(&isolated, "scan_pfn=", &control), 0);
 	EXPECT_EQ(watch_count(&isolated, "scan_pfn=", &marked), 0);
@@ -519,6 +552,118 @@ TEST_F_TIMEOUT(collapse, mark_maps_locked_pages_again, TIMEOUT)
 	EXPECT_EQ(region_compare(&r).absent, 0);
 	EXPECT_EQ(region_corrupt(&r), 0);
 	peer_stop(&peer);
+}
+
+/* ------------------------------------------------------------------------------ collapse by DAMON */
+
+#define DAMON_SIZE	(32 * MIB)	/* takes it long enough to see it begin */
+
+/* kdamond's MADV_COLLAPSE of a range; why there is none, or NULL */
+static const char *damon_collapses(struct ground *g, const void *addr, size_t len)
+{
+	const char *why = damon_missing(g);
+	uint64_t start = (uintptr_t)addr;
+
+	if (why)
+		return why;
+	if (damon_setup("fvaddr", "collapse"))
+		return "DAMON of this kernel does not collapse";
+	return damon_range(start, start + len) ? "DAMON refuses the range" : NULL;
+}
+
+/* That it begins is seen by a page that is no longer where it was. */
+static bool first_page_moved(void *arg)
+{
+	const struct region *r = arg;
+	struct diff diff = region_compare_part(r, 0, page_size());
+
+	return diff.moved || diff.absent;
+}
+
+/*
+ * A collapse unmaps the pages of a file from all who map it.  DAMON gives the advice for a mapping
+ * without a mark: that it merely optimises is no news to the one that has a mark.
+ */
+TEST_F_TIMEOUT(collapse, damon_leaves_files_alone, TIMEOUT)
+{
+	struct region r;
+	long long before;
+	const char *why;
+	char *alias;
+
+	why = damon_collapses(&self->ground, NULL, 0) ?: region_missing(MEM_SHMEM, FOLIO_2M);
+	if (why)
+		SKIP(return, "%s", why);
+	for (int mark = 1; mark >= 0; mark--) {
+		uint64_t start;
+
+		ASSERT_EQ(region_map(&r, MEM_SHMEM, FOLIO_4K, REGION_SIZE), 0);
+		ASSERT_EQ(region_populate(&r, self->ground.node), 0);
+		/* At the same distance from a huge page's alignment, or there is no collapse */
+		alias = mmap(NULL, r.size + pmd_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(alias, MAP_FAILED);
+		alias += -(uintptr_t)alias % pmd_size();
+		ASSERT_EQ(mmap(alias, r.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r.fd, 0),
+			  alias);
+		if (mark)
+			ASSERT_EQ(region_mark(&r), 0);
+		region_touch(&r);
+		ASSERT_EQ(region_snapshot(&r), 0);
+		start = (uintptr_t)alias;
+		before = vmstat("nomigrate_skip_damon") + vmstat("nomigrate_skip_khugepaged");
+		ASSERT_EQ(damon_range(start, start + r.size), 0);
+		ASSERT_EQ(damon.push(&self->ground, NULL, 0), 0);
+		if (mark) {
+			expect_untouched(_metadata, "marked region", region_compare(&r));
+			EXPECT_GT(vmstat("nomigrate_skip_damon") +
+				  vmstat("nomigrate_skip_khugepaged"), before);
+		} else {
+			struct diff diff = region_compare(&r);
+
+			if (2 * (diff.moved + diff.absent) < diff.pages)
+				TH_LOG("INCONCLUSIVE: DAMON collapsed only %zu of %zu pages",
+				       diff.moved + diff.absent, diff.pages);
+			EXPECT_GE(2 * (diff.moved + diff.absent), diff.pages);
+		}
+		EXPECT_EQ(region_corrupt(&r), 0);
+		ASSERT_EQ(munmap(alias, r.size), 0);
+		region_unmap(&r);
+	}
+}
+
+/*
+ * A long range takes one collapse after the other, and mmap_lock is dropped in between.  What gets
+ * marked then is left out.
+ */
+TEST_F_TIMEOUT(collapse, damon_stops_at_mark, TIMEOUT)
+{
+	size_t half = DAMON_SIZE / 2;
+	struct region r, *regions[] = { &r };
+	struct diff diff;
+	const char *why;
+
+	why = damon_collapses(&self->ground, NULL, 0);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(region_map(&r, MEM_ANON, FOLIO_4K, DAMON_SIZE), 0);
+	place(_metadata, &khugepaged, &self->ground, regions, 1);
+	ASSERT_EQ(khugepaged_wake(), 0);
+	/* MADV_COLLAPSE would not be told that nobody wants huge pages here. */
+	ASSERT_EQ(madvise(r.addr, r.size, MADV_HUGEPAGE), 0);
+	ASSERT_EQ(region_snapshot(&r), 0);
+	ASSERT_EQ(damon_range((uintptr_t)r.addr, (uintptr_t)r.addr + r.size), 0);
+	ASSERT_EQ(damon_on(), 0);
+	ASSERT_TRUE(poll_until(first_page_moved, &r, LONG_SECONDS));
+	ASSERT_EQ(madvise(r.addr + half, half, MADV_NOMIGRATE), 0);
+	diff = region_compare_part(&r, half, half);
+	if (2 * diff.moved > diff.pages)
+		TH_LOG("INCONCLUSIVE: the mark came after %zu of %zu pages", diff.moved, diff.pages);
+	EXPECT_LE(2 * diff.moved, diff.pages);
+	ASSERT_EQ(region_snapshot(&r), 0);
+	sleep(2);
+	damon_off();
+	expect_untouched(_metadata, "marked half", region_compare_part(&r, half, half));
+	EXPECT_EQ(region_corrupt(&r), 0);
 }
 
 /* ---------------------------------------------------------------------------- splits, anonymous */

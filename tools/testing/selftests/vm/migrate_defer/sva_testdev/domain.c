@@ -7,9 +7,12 @@
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/userfaultfd_k.h>
+#include <linux/vmalloc.h>
 
 #include "internal.h"
 
@@ -18,6 +21,32 @@ atomic_t svadev_nr_domains = ATOMIC_INIT(0);
 static unsigned int flush_delay_us;
 module_param(flush_delay_us, uint, 0644);
 MODULE_PARM_DESC(flush_delay_us, "how long an invalidation takes, up to 1000");
+
+/*
+ * Have the kernel free page tables of its own: those of small pages, in favour of
+ * huge ones at the same addresses.
+ */
+static int free_page_tables_set(const char *val, const struct kernel_param *kp)
+{
+	void *mem = vmalloc(SZ_8M);
+
+	if (!mem)
+		return -ENOMEM;
+	vfree(mem);
+	/* Or the addresses stay out of use for a while. */
+	vm_unmap_aliases();
+	mem = kvmalloc(SZ_8M, GFP_KERNEL);
+	if (!mem)
+		return -ENOMEM;
+	kvfree(mem);
+	return 0;
+}
+
+static const struct kernel_param_ops free_page_tables_ops = {
+	.set = free_page_tables_set,
+};
+module_param_cb(free_page_tables, &free_page_tables_ops, NULL, 0200);
+MODULE_PARM_DESC(free_page_tables, "write: have the kernel free page tables of its own");
 
 static struct svadev_domain *to_svadev_domain(struct mmu_notifier *notifier)
 {
@@ -66,17 +95,11 @@ void svadev_domain_free(struct svadev_domain *dom)
  * @mm: its address space
  * @start: first address
  * @end: one after the last
- *
- * Later kernels than 6.12 tell of page tables of their own, too, when they free some
- * (iommu_sva_invalidate_kva_range()): the device has no translations of it.
  */
 void svadev_domain_invalidate(struct mmu_notifier *notifier, struct mm_struct *mm,
 			      unsigned long start, unsigned long end)
 {
 	unsigned int delay = READ_ONCE(flush_delay_us);
-
-	if (start >= TASK_SIZE_MAX)
-		return;
 	svadev_cache_invalidate(to_svadev_domain(notifier), start, end);
 	/* Hardware forgets translations long before it says that it has. */
 	if (delay)

@@ -66,6 +66,7 @@ struct svadev_translation {
  *		the direct_lock of direct.c
  * @pasid:	what user space knows it by; of a direct binding only
  * @invalidations: how many there were
+ * @kernel_invalidations: how many there were of the kernel's part, which are ignored
  * @dropped:	entries removed by them
  * @rewarms:	calls of svadev_cache_rewarm()
  * @clock:	chooses the entry to replace
@@ -82,6 +83,7 @@ struct svadev_domain {
 	unsigned int bonds;
 	u32 pasid;
 	u64 invalidations;
+	u64 kernel_invalidations;
 	u64 dropped;
 	u64 rewarms;
 	unsigned int clock;

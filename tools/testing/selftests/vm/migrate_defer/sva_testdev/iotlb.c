@@ -22,7 +22,7 @@
 #include <linux/pgtable.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
-#include <linux/swapops.h>
+#include <linux/mm_inline.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
@@ -149,6 +149,9 @@ void svadev_cache_evict(struct svadev_domain *dom)
  * @start: first address
  * @end: one after the last, -1UL for all
  *
+ * The kernel also tells of page tables of its own that it frees
+ * (iommu_sva_invalidate_kva_range(), not in 6.12).  The device walks none of those.
+ *
  * Context: any, under page table locks.  When it returns no access uses one of
  * them any more.
  */
@@ -158,6 +161,10 @@ void svadev_cache_invalidate(struct svadev_domain *dom, unsigned long start,
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&dom->lock, flags);
+	if (start >= TASK_SIZE_MAX) {
+		dom->kernel_invalidations++;
+		goto unlock;
+	}
 	dom->invalidations++;
 	if (!dom->deaf) {
 		if (end - start > (unsigned long)dom->sets << PAGE_SHIFT) {
@@ -167,6 +174,7 @@ void svadev_cache_invalidate(struct svadev_domain *dom, unsigned long start,
 			cache_drop_range(dom, start, end - 1, PMD_SHIFT);
 		}
 	}
+unlock:
 	raw_spin_unlock_irqrestore(&dom->lock, flags);
 }
 

@@ -338,6 +338,7 @@ void svadev_job_stats(struct svadev_job *job, struct svadev_domain *dom,
 		raw_spin_lock_irqsave(&dom->lock, flags);
 		copy_stats(&job->stats, stats, reset);
 		stats->invalidations = dom->invalidations;
+		stats->kernel_invalidations = dom->kernel_invalidations;
 		stats->dropped = dom->dropped;
 		stats->rewarms = dom->rewarms;
 		raw_spin_unlock_irqrestore(&dom->lock, flags);

@@ -169,7 +169,9 @@ enum sva_testdev_cause {
  * @mismatch_found: what was
  * @invalidations: invalidations of the address space since it was bound, by
  *		whatever context of the process
- * @dropped:	translations that they removed from the cache
+ * @kernel_invalidations: those of the kernel's own part of it, which are not among
+ *		@invalidations and remove nothing
+ * @dropped:	translations that @invalidations removed from the cache
  * @rewarms:	times that the kernel said that it has mapped again what it moved
  *
  * Errors: ENOENT no job was started; EINVAL unknown flags.
@@ -197,6 +199,7 @@ struct sva_testdev_stats {
 	__u64 mismatch_expected;
 	__u64 mismatch_found;
 	__u64 invalidations;
+	__u64 kernel_invalidations;
 	__u64 dropped;
 	__u64 rewarms;
 };

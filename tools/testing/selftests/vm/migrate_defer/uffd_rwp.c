@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entries that userfaultfd has made inaccessible (UFFDIO_RWPROTECT) look like NUMA hints.  A mark
+ * repairs those, but leaves these to their handler, which wants to hear of the next access.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "movers.h"
+
+#define FOLIO_4K	4096
+#define FOLIO_2M	(2 * MIB)
+#define REGION_SIZE	(4 * MIB)
+
+/* For headers older than 7.3 */
+#ifndef UFFDIO_REGISTER_MODE_RWP
+#define UFFD_FEATURE_RWP		(1 << 17)
+#define UFFD_FEATURE_RWP_ASYNC		(1 << 18)
+#define UFFDIO_REGISTER_MODE_RWP	((__u64)1 << 3)
+#define UFFDIO_RWPROTECT_MODE_RWP	((__u64)1 << 0)
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+
+#define UFFDIO_RWPROTECT	_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
+#endif
+#ifndef PAGE_IS_ACCESSED
+#define PAGE_IS_ACCESSED	(1 << 9)
+#endif
+
+FIXTURE(rwp)
+{
+	struct region region;
+	int uffd;
+};
+
+FIXTURE_VARIANT(rwp)
+{
+	enum mem_kind kind;
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(rwp, anon)
+{
+	.kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(rwp, anon_2m)
+{
+	.kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(rwp, shmem)
+{
+	.kind = MEM_SHMEM, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(rwp, hugetlb)
+{
+	.kind = MEM_HUGETLB, .folio = FOLIO_2M,
+};
+
+FIXTURE_SETUP(rwp)
+{
+	/* The kernel makes a page accessible at the first access, and nobody has to answer. */
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC,
+	};
+	struct region *r = &self->region;
+	struct uffdio_register reg;
+	const char *why;
+
+	settings_restore();
+	why = region_missing(variant->kind, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (self->uffd < 0 || ioctl(self->uffd, UFFDIO_API, &api))
+		SKIP(return, "userfaultfd of this kernel has no read-write protection");
+	ASSERT_EQ(region_map(r, variant->kind, variant->folio, REGION_SIZE), 0);
+	reg = (struct uffdio_register) {
+		.range = { .start = (uintptr_t)r->addr, .len = r->size },
+		.mode = UFFDIO_REGISTER_MODE_RWP,
+	};
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_REGISTER, &reg), 0);
+}
+
+FIXTURE_TEARDOWN_PARENT(rwp)
+{
+	settings_restore();
+}
+
+static int protect(int uffd, const struct region *r)
+{
+	struct uffdio_rwprotect rwp = {
+		.range = { .start = (uintptr_t)r->addr, .len = r->size },
+		.mode = UFFDIO_RWPROTECT_MODE_RWP,
+	};
+
+	return ioctl(uffd, UFFDIO_RWPROTECT, &rwp) ? -errno : 0;
+}
+
+/* Bytes of the region that are accessible, as far as userfaultfd knows */
+static ssize_t accessible(const struct region *r)
+{
+	struct page_region found[512];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (uintptr_t)r->addr,
+		.end = (uintptr_t)r->addr + r->size,
+		.vec = (uintptr_t)found,
+		.vec_len = ARRAY_SIZE(found),
+		.category_mask = PAGE_IS_ACCESSED,
+		.return_mask = PAGE_IS_ACCESSED,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), nr;
+	ssize_t bytes = 0;
+
+	nr = ioctl(fd, PAGEMAP_SCAN, &arg);
+	if (nr < 0)
+		bytes = -errno;
+	for (int i = 0; i < nr; i++)
+		bytes += found[i].end - found[i].start;
+	close(fd);
+	return bytes;
+}
+
+/* What was protected before the mark still is, and what is accessed is heard of. */
+TEST_F(rwp, mark_leaves_it_protected)
+{
+	struct region *r = &self->region;
+
+	ASSERT_EQ(region_populate(r, variant->kind == MEM_HUGETLB ? 0 : -1), 0);
+	ASSERT_EQ(accessible(r), r->size);
+	ASSERT_EQ(protect(self->uffd, r), 0);
+	ASSERT_EQ(accessible(r), 0);
+	ASSERT_EQ(region_snapshot(r), 0);
+	ASSERT_EQ(region_mark(r), 0);
+	EXPECT_EQ(accessible(r), 0);
+	EXPECT_EQ(region_compare(r).absent, 0);
+
+	*(volatile char *)r->addr;
+	EXPECT_EQ(accessible(r), variant->folio);
+	EXPECT_EQ(region_compare(r).moved, 0);
+	EXPECT_EQ(region_corrupt(r), 0);
+	EXPECT_EQ(accessible(r), r->size);
+}
+
+/* So does what is moved in spite of the mark, and mapped ready for a device. */
+TEST_F(rwp, forced_move_leaves_it_protected)
+{
+	struct region *r = &self->region, *regions[] = { r };
+	struct ground g;
+	const char *why = ground_init(&g) ?: move_pages_syscall.missing(&g);
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(move_pages_syscall.place(&g, regions, 1), 0);
+	ASSERT_EQ(region_mark(r), 0);
+	ASSERT_EQ(protect(self->uffd, r), 0);
+	ASSERT_EQ(region_snapshot(r), 0);
+	ASSERT_EQ(move_pages_syscall.push(&g, regions, 1), 0);
+	EXPECT_EQ(region_compare(r).moved, region_pages(r));
+	EXPECT_EQ(region_compare(r).absent, 0);
+	EXPECT_EQ(accessible(r), 0);
+	EXPECT_EQ(region_corrupt(r), 0);
+	ground_release(&g);
+}
+
+TEST_HARNESS_MAIN
