@@ -4,6 +4,7 @@
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 DEFAULT_BASE=6.12			# in every Debian for years: what a fresh machine runs
 BASE=${BASE:-$DEFAULT_BASE}		# which kernel: patches/$BASE, linux-source-$BASE
+CLANG_VERSION=19			# 7.3 wants 17 or later; Debian's "clang" is 14
 BACKPORTS=trixie-backports		# where the source of other kernels is
 BUILD=${BUILD:-$TOP/build}		# everything that is made
 mkdir -p "$BUILD"
@@ -65,7 +66,7 @@ kernel_paths() {
 	IMAGE=$OBJ/$ARCH_IMAGE
 }
 
-compiler() { if [ -n "$CLANG" ]; then echo clang; else echo "${ARCH_CROSS}gcc"; fi; }
+compiler() { if [ -n "$CLANG" ]; then echo "clang-$CLANG_VERSION"; else echo "${ARCH_CROSS}gcc"; fi; }
 
 # kmake ARGS: the kernel's make for the chosen source, architecture and objects.
 # Fixed build stamps keep the objects of an unchanged source unchanged.
@@ -74,7 +75,7 @@ kmake() {
 	# shellcheck disable=SC2086
 	CCACHE_DEPEND=1 CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} \
 	env -u BUILD -u BASE make -C "$SRC" O="$OBJ" ARCH="$ARCH_KERNEL" CROSS_COMPILE="$ARCH_CROSS" \
-		CC="$TOP/harness/cc $(compiler)" ${CLANG:+LLVM=1} LOCALVERSION= \
+		CC="$TOP/harness/cc $(compiler)" ${CLANG:+LLVM=-$CLANG_VERSION} LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=harness \
 		KBUILD_BUILD_HOST=localhost ${KMAKE_VARIABLES:-} "$@"
 }
