@@ -1,8 +1,6 @@
 # The commands of this repository.  Each is a small script in harness/.
 
-BASE ?= 6.12
 ARCH ?= x86_64
-export BASE
 
 # An option given to make becomes an option of the script; anything but 1 or 0
 # (or nothing) is a mistake.
@@ -21,10 +19,10 @@ help:
 	@echo 'make kernel [ARCH=x86_64|arm64] [DEBUG=1] [STOCK=1] [VARIANT=name]'
 	@echo '                                 build one kernel and its selftests, print the path of the image'
 	@echo 'make shell [ARCH=] [DEBUG=1] [STOCK=1]   boot it, interactively'
-	@echo 'make tree [KERNEL_SRC=path]      make build/$(BASE)/linux: a git tree, one commit per patch'
+	@echo 'make tree [KERNEL_SRC=path]      make build/BASE/linux: a git tree, one commit per patch'
 	@echo 'make overlay                     copy new files, edited in this repository, into that tree'
 	@echo 'make refresh                     write the commits of that tree back into this repository'
-	@echo 'make series                      write a series for git am to build/series/$(BASE)'
+	@echo 'make series                      write a series for git am to build/series/BASE'
 	@echo 'make apply TREE=/path/to/linux [DRY_RUN=1]'
 	@echo '                                 apply the work to a kernel tree of yours'
 	@echo 'make bisect                      build and boot the kernel after each patch, to results/'

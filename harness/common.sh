@@ -3,6 +3,7 @@
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 DEFAULT_BASE=6.12			# in every Debian for years: what a fresh machine runs
+MAIN_BASE=7.3				# what new files are written for; the others are backports
 BASE=${BASE:-$DEFAULT_BASE}		# which kernel: patches/$BASE, linux-source-$BASE
 CLANG_VERSION=19			# 7.3 wants 17 or later; Debian's "clang" is 14
 BACKPORTS=trixie-backports		# where the source of other kernels is
@@ -12,7 +13,10 @@ BUILD=$(cd "$BUILD" && pwd)
 TREE=$BUILD/$BASE/linux			# git tree: tag "base", then one commit per patch
 STOCK_TREE=$BUILD/$BASE/stock		# the same source without the patches
 PATCHES=$TOP/patches/$BASE
-LOGS=$BUILD/logs
+LOGS=$BUILD/logs/$BASE
+mkdir -p "$LOGS"
+RESULTS=$TOP/results			# figures, tables and plots of this base
+[ "$BASE" = "$DEFAULT_BASE" ] || RESULTS+=/$BASE
 shopt -s inherit_errexit
 export BASE BUILD
 # What "make kernel ARCH=..." hands down is not meant for the kernel's own make.
@@ -26,6 +30,12 @@ DIE_STATUS=1
 
 msg() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit "$DIE_STATUS"; }
+
+BASES=$(cd "$TOP/patches" && printf "%s\n" */series | sed "s,/series,," | xargs)
+known_base() {
+	case " $BASES " in *" $1 "*) ;; *) die "unknown BASE: $1 (known: $BASES)" ;; esac
+}
+known_base "$BASE"
 
 need() {
 	local tool
@@ -67,6 +77,18 @@ kernel_paths() {
 }
 
 compiler() { if [ -n "$CLANG" ]; then echo "clang-$CLANG_VERSION"; else echo "${ARCH_CROSS}gcc"; fi; }
+
+# config_fragments ARCH: what this base's configuration is made of
+config_fragments() {
+	local configs=$TOP/kernel/configs fragment
+	echo "$configs/base.config"
+	for fragment in "$configs/$1.config" "$configs/$BASE.config" "$configs/$BASE-$1.config"; do
+		[ ! -f "$fragment" ] || echo "$fragment"
+	done
+}
+
+# has_sva ARCH: whether devices can be bound to address spaces there
+has_sva() { config_fragments "$1" | xargs grep -qx CONFIG_IOMMU_SVA=y; }
 
 # kmake ARGS: the kernel's make for the chosen source, architecture and objects.
 # Fixed build stamps keep the objects of an unchanged source unchanged.
