@@ -16,6 +16,7 @@ $(if $(unknown),$(error unknown variable: $(unknown) (known: $(known))))
 help:
 	@echo 'make demo                        from nothing to the tables: install, fetch, build, boot, measure'
 	@echo 'make test [TESTS="10 20"]        everything that CI checks'
+	@echo 'make test-all                    the same, and the rest, on both bases and architectures'
 	@echo 'make kernel [ARCH=x86_64|arm64] [DEBUG=1] [STOCK=1] [VARIANT=name]'
 	@echo '                                 build one kernel and its selftests, print the path of the image'
 	@echo 'make shell [ARCH=] [DEBUG=1] [STOCK=1]   boot it, interactively'
@@ -43,6 +44,9 @@ demo:
 
 test:
 	@harness/test $(TESTS)
+
+test-all:
+	@harness/test --all $(TESTS)
 
 kernel:
 	@harness/install-deps --arch $(ARCH)
@@ -104,4 +108,4 @@ bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak regress coverage
+.PHONY: help demo test test-all kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak regress coverage

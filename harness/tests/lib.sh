@@ -50,6 +50,20 @@ refuses_with() {
 	fi
 }
 
+# small_source DIRECTORY: only the files that the patches touch, and what makes it a source
+small_source() {
+	mkdir -p "$1"
+	git -C "$TREE" diff --no-renames --diff-filter=M --name-only base "$(cat "$TREE/.git/harness/head")" |
+		(cat; echo Makefile; echo mm/Kconfig; echo .gitattributes; echo .gitignore) | sort -u |
+		xargs -r -d '\n' git -C "$TREE" archive base -- | tar -C "$1" -x
+}
+
+# variant_builds VARIANT: what is touched does, in that configuration
+variant_builds() {
+	check "$1: what is touched builds, and misses nothing" "$TOP/harness/variant" --variant "$1"
+	check "$1: no new warning with W=1" "$TOP/harness/warnings" --variant "$1"
+}
+
 # selftests NAME GUEST-OPTION... -- [PROGRAM]...: run these selftests, or all, in the guest of
 # a kernel that is built, and report each of their test cases.
 selftests() {
