@@ -8,7 +8,8 @@ flag = $(if $(filter-out 0 1,$($(1))),$(error $(1)=$($(1)): use $(1)=1),$(if $(f
 kernel = --arch $(ARCH) $(call flag,STOCK,--stock) $(call flag,DEBUG,--debug) \
 	 $(if $(VARIANT),--variant $(VARIANT))
 
-known := BASE ARCH STOCK DEBUG VARIANT TREE DRY_RUN KERNEL_SRC BUILD CCACHE_DIR CCACHE_MAXSIZE TESTS
+known := BASE ARCH STOCK DEBUG VARIANT TREE DRY_RUN KERNEL_SRC BUILD CCACHE_DIR CCACHE_MAXSIZE TESTS \
+	 FROM TO COMMITS
 given := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v)))
 unknown := $(filter-out $(known) MAKEFLAGS MAKEOVERRIDES -*-command-variables-*-,$(given))
 $(if $(unknown),$(error unknown variable: $(unknown) (known: $(known))))
@@ -23,6 +24,8 @@ help:
 	@echo 'make tree [KERNEL_SRC=path]      make build/BASE/linux: a git tree, one commit per patch'
 	@echo 'make overlay                     copy new files, edited in this repository, into that tree'
 	@echo 'make refresh                     write the commits of that tree back into this repository'
+	@echo 'make carry FROM=7.3 TO=6.12 [COMMITS=first..last]'
+	@echo '                                 carry commits from the tree of one base to the other'
 	@echo 'make series                      write a series for git am to build/series/BASE'
 	@echo 'make apply TREE=/path/to/linux [DRY_RUN=1]'
 	@echo '                                 apply the work to a kernel tree of yours'
@@ -63,6 +66,9 @@ overlay:
 
 refresh:
 	@harness/refresh
+
+carry:
+	@harness/carry '$(FROM)' '$(TO)' $(COMMITS)
 
 series:
 	@harness/series
@@ -108,4 +114,4 @@ bench:
 	@harness/install-deps --arch $(ARCH)
 	@harness/bench --arch $(ARCH)
 
-.PHONY: help demo test test-all kernel shell tree overlay refresh series apply lint randconfig bisect mutants bench compare soak regress coverage
+.PHONY: help demo test test-all kernel shell tree overlay refresh carry series apply lint randconfig bisect mutants bench compare soak regress coverage
