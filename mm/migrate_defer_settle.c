@@ -38,14 +38,14 @@
  * @unmerge: give what KSM has merged pages of its own
  * @addr: where the walk ended because a page fault is needed
  * @fault_flags: which kind of, FAULT_FLAG_WRITE, FAULT_FLAG_UNSHARE or 0
- * @oom: a KSM page could not be unmerged for lack of memory
+ * @merged: a KSM page could not be unmerged
  */
 struct settle {
 	struct migrate_defer_prefault *prefault;
 	bool unmerge;
 	unsigned long addr;
 	unsigned int fault_flags;
-	bool oom;
+	bool merged;
 };
 
 /* End the walk: the caller has to fault. */
@@ -320,6 +320,12 @@ again:
 		} else {
 			page = vm_normal_page(vma, addr, pte);
 			if (settle_merged(settle, page, pte)) {
+				/* A fault would be an access, to userfaultfd. */
+				if (userfaultfd_pte_rwp(vma, pte)) {
+					settle->merged = true;
+					ret = -EAGAIN;
+					break;
+				}
 				settle->addr = addr;
 				settle->fault_flags = FAULT_FLAG_UNSHARE;
 				ret = 1;
@@ -402,7 +408,7 @@ static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 		size = huge_page_size(hstate_vma(vma));
 	ret = handle_mm_fault(vma, settle->addr, flags, NULL);
 	if ((ret & VM_FAULT_OOM) && (settle->fault_flags & FAULT_FLAG_UNSHARE))
-		settle->oom = true;
+		settle->merged = true;
 	if (!(ret & VM_FAULT_ERROR)) {
 		if (!*tries && settle->prefault)
 			settle->prefault->repaired += size >> PAGE_SHIFT;
@@ -480,13 +486,13 @@ static int settle_range(struct mm_struct *mm, unsigned long start,
 	unsigned int tries = 0;
 
 	/* Page by page, but only where there is something to be repaired. */
-	while (start < end && !settle.oom && !fatal_signal_pending(current) &&
+	while (start < end && !settle.merged && !fatal_signal_pending(current) &&
 	       walk_page_range(mm, start, end, &settle_marked_ops, &settle) > 0) {
 		if (settle.addr != start)
 			tries = 0;
 		start = settle_fault(mm, &settle, &tries);
 	}
-	return settle.oom ? -ENOMEM : 0;
+	return settle.merged ? -ENOMEM : 0;
 }
 
 /*

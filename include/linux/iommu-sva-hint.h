@@ -29,8 +29,8 @@ struct iommu_sva_hint_ops {
  * IOMMUs of x86 set the accessed bit of the entries that they share with the CPU
  * by themselves (DMA_FL_PTE_ACCESS in drivers/iommu/intel, IOMMU_PAGE_ACCESS in
  * drivers/iommu/amd/io_pgtable_v2.c).  Others need not: then a device takes an
- * I/O page fault on an entry that is not young.  arm-smmu-v3-sva.c does not
- * switch on what lets an SMMU set it (CTXDESC_CD_0_TCR_HA).
+ * I/O page fault on an entry that is not young.  An SMMUv3 sets it only with
+ * ARM_SMMU_FEAT_HA, and in 6.12 arm-smmu-v3-sva.c does not have it do so.
  *
  * Return: true if @vma is marked and devices have been bound to its mm.
  */

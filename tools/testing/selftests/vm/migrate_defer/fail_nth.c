@@ -353,6 +353,8 @@ FIXTURE_TEARDOWN_PARENT(fail_nth)
 	settings_restore();
 }
 
+#define RSEQ_ORIG_SIZE	32
+
 /*
  * On its way back to user space the kernel writes the processor into the restartable sequence of
  * a task that has been interrupted.  After fork() that takes a copy of the page, and if this is
@@ -360,12 +362,13 @@ FIXTURE_TEARDOWN_PARENT(fail_nth)
  */
 static int rseq_unregister(void)
 {
+	/* Of the size that it was registered with, whatever struct rseq is like by now */
+	unsigned int size = __rseq_size < RSEQ_ORIG_SIZE ? RSEQ_ORIG_SIZE : __rseq_size;
 	void *area = (char *)__builtin_thread_pointer() + __rseq_offset;
 
 	if (!__rseq_size)
 		return 0;
-	return syscall(SYS_rseq, area, sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG) ?
-	       -errno : 0;
+	return syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) ? -errno : 0;
 }
 
 TEST_F_TIMEOUT(fail_nth, nothing_is_lost, 1800)

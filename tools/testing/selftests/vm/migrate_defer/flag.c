@@ -191,13 +191,14 @@ TEST_F(kinds, hugetlb_boundary)
 	EXPECT_EQ(vma_count(r->addr, r->size), 1);
 }
 
-/* ------------------------------------------------------------------------ several ranges at once */
+/* ----------------------------------------------------------------------- several ranges at once */
 
 /* mremap() of several mappings, which 6.17 has learnt, moves each one's mark along. */
 TEST(mremap_of_several)
 {
 	size_t part = MIB, len = 3 * part;
-	char *from = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *from = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			  0);
 	char *to = from + len;
 
 	ASSERT_NE(from, MAP_FAILED);
@@ -225,7 +226,8 @@ TEST(mremap_of_several)
 TEST(vector_of_ranges)
 {
 	size_t part = MIB;
-	char *mem = mmap(NULL, 6 * part, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = mmap(NULL, 6 * part, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			 0);
 	struct iovec ranges[] = {
 		{ .iov_base = mem, .iov_len = part },
 		{ .iov_base = mem + 2 * part, .iov_len = part },
@@ -368,7 +370,8 @@ TEST_F(errors, special_mapping)
 
 	if (!vma_find("[vvar]", &special, &len))
 		SKIP(return, "no [vvar] mapping in this process");
-	ASSERT_GT(vmflag_bytes(special, len, "pf") + vmflag_bytes(special, len, "io"), 0);
+	ASSERT_GT(vmflag_bytes(special, len, "pf") + vmflag_bytes(special, len, "io") +
+		  vmflag_bytes(special, len, "mm"), 0);
 
 	/* Move it between two ordinary pages. */
 	range = mmap(NULL, len + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -125,6 +125,7 @@ extern const struct mover damon;
 const char *damon_missing(struct ground *g);
 int damon_setup(const char *operations, const char *action);
 int damon_range(uint64_t start, uint64_t end);
+int damon_regions(unsigned int nr);
 int damon_target(int node);
 int damon_on(void);
 void damon_off(void);

@@ -76,6 +76,18 @@ int damon_range(uint64_t start, uint64_t end)
 }
 
 /**
+ * damon_regions() - tell DAMON into how many regions it may cut the range
+ * @nr: how many, at least 3
+ *
+ * Return: 0 or a negative errno.
+ */
+int damon_regions(unsigned int nr)
+{
+	return file_write(CONTEXT "/monitoring_attrs/nr_regions/min", "%u", nr) ?:
+	       file_write(CONTEXT "/monitoring_attrs/nr_regions/max", "%u", nr);
+}
+
+/**
  * damon_target() - tell DAMON where to move pages to
  * @node: a NUMA node
  *

@@ -548,6 +548,7 @@ FIXTURE_TEARDOWN_PARENT(pristine)
 	settings_restore();
 }
 
+#if !SVA_ALWAYS_HW_AD
 static void no_old_page(struct __test_metadata *_metadata, struct actor *actor, const char *role,
 			size_t folio)
 {
@@ -595,6 +596,7 @@ TEST_F_TIMEOUT(pristine, partly_used_block, TIMEOUT)
 		SKIP(return, "%s", why);
 	no_old_page(_metadata, &self->actor, "bound_large", FOLIO_64K);
 }
+#endif
 
 static void hints_are_repaired(struct __test_metadata *_metadata, struct ground *ground,
 			       struct actor *actor, const char *role)

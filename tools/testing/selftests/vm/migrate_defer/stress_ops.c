@@ -31,13 +31,6 @@
 #define MPOL_DEFAULT	0
 #define MPOL_PREFERRED	1
 
-/* On x86 all devices set accessed bits, and so a read fault does not: it would not end. */
-#ifdef __x86_64__
-#define ALL_HW_AD	true
-#else
-#define ALL_HW_AD	false
-#endif
-
 #define WORD_SEED	0x7374726573730000ULL
 #define TELL		10	/* broken rules; the others are only counted */
 #define PATIENCE	60	/* seconds, for a move that is under way */
@@ -504,7 +497,7 @@ static int do_device(struct thread *t, struct slot *slot)
 {
 	struct sva_testdev_stats stats = { 0 };
 	struct sva_testdev_job job;
-	bool writes = draw(t) % 2, leave = draw(t) % 4, hw_ad = ALL_HW_AD || draw(t) % 2;
+	bool writes = draw(t) % 2, leave = draw(t) % 4, hw_ad = draw(t) % 2;
 	int result = 0, ret = 0;
 
 	if (stress->bind < 0)

@@ -19,6 +19,13 @@
 	ASSERT_EQ(0, __ret) TH_LOG("%s: %s", #expr, strerror(-__ret));	\
 } while (0)
 
+/* Whether the device sets accessed and dirty bits whatever a job says */
+#ifdef __x86_64__
+#define SVA_ALWAYS_HW_AD	1
+#else
+#define SVA_ALWAYS_HW_AD	0
+#endif
+
 /* The module */
 const char *sva_missing(void);
 const char *sva_direct_missing(void);

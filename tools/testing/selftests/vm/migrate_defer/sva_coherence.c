@@ -374,7 +374,7 @@ TEST_F_TIMEOUT(churn, increments_exact, TIMEOUT)
 	struct sva_testdev_stats stats;
 	size_t pages = region_pages(&self->r);
 
-	for (int hw_ad = 0; hw_ad < 2; hw_ad++) {
+	for (int hw_ad = SVA_ALWAYS_HW_AD; hw_ad < 2; hw_ad++) {
 		struct sva_testdev_job job = sva_job(SVA_TESTDEV_INCREMENT, self->r.addr,
 						     self->r.size, 0);
 

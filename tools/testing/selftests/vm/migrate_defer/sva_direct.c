@@ -80,7 +80,7 @@ TEST_F(direct, accessed_and_dirty)
 {
 	struct sva_testdev_job job = sva_job(SVA_TESTDEV_WRITE, self->mem, self->size, 1);
 
-	for (int hw_ad = 0; hw_ad < 2; hw_ad++) {
+	for (int hw_ad = SVA_ALWAYS_HW_AD; hw_ad < 2; hw_ad++) {
 		job.flags = hw_ad ? SVA_TESTDEV_JOB_HW_AD : 0;
 		memset(self->mem, 1, self->size);
 		ASSERT_EQ(0, madvise(self->mem, self->size, MADV_FREE));

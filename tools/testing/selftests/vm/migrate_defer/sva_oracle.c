@@ -26,7 +26,7 @@
 #include "sva.h"
 
 #define REGION_SIZE	(4 * MIB)
-#ifdef __x86_64__
+#if SVA_ALWAYS_HW_AD
 #define SECONDS		20
 #else
 #define SECONDS		10	/* with each of the two devices */
@@ -601,8 +601,7 @@ FIXTURE_VARIANT(oracle) {
 
 FIXTURE_VARIANT_ADD(oracle, hw_ad) { .hw_ad = true };
 
-/* Those of x86 all set accessed and dirty bits. */
-#ifndef __x86_64__
+#if !SVA_ALWAYS_HW_AD
 FIXTURE_VARIANT_ADD(oracle, no_hw_ad) { .hw_ad = false };
 #endif
 

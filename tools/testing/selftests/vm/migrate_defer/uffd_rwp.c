@@ -19,6 +19,8 @@
 #define FOLIO_4K	4096
 #define FOLIO_2M	(2 * MIB)
 #define REGION_SIZE	(4 * MIB)
+#define SECONDS		60
+#define TIMEOUT		300
 
 /* For headers older than 7.3 */
 #ifndef UFFDIO_REGISTER_MODE_RWP
@@ -47,6 +49,7 @@ FIXTURE_VARIANT(rwp)
 {
 	enum mem_kind kind;
 	size_t folio;
+	bool aged;
 };
 
 FIXTURE_VARIANT_ADD(rwp, anon)
@@ -69,6 +72,11 @@ FIXTURE_VARIANT_ADD(rwp, hugetlb)
 	.kind = MEM_HUGETLB, .folio = FOLIO_2M,
 };
 
+FIXTURE_VARIANT_ADD(rwp, aged_hugetlb)
+{
+	.kind = MEM_HUGETLB, .folio = FOLIO_2M, .aged = true,
+};
+
 FIXTURE_SETUP(rwp)
 {
 	/* The kernel makes a page accessible at the first access, and nobody has to answer. */
@@ -80,7 +88,9 @@ FIXTURE_SETUP(rwp)
 	const char *why;
 
 	settings_restore();
-	why = region_missing(variant->kind, variant->folio);
+	why = region_missing(variant->kind, variant->folio) ?:
+	      (variant->aged && access("/sys/kernel/mm/damon", F_OK) ? "no CONFIG_DAMON_SYSFS" :
+								      NULL);
 	if (why)
 		SKIP(return, "%s", why);
 	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -134,12 +144,19 @@ static ssize_t accessible(const struct region *r)
 	return bytes;
 }
 
-/* What was protected before the mark still is, and what is accessed is heard of. */
+/* What was protected before the mark still is, and what is accessed is heard of: old pages, too. */
 TEST_F(rwp, mark_leaves_it_protected)
 {
 	struct region *r = &self->region;
 
 	ASSERT_EQ(region_populate(r, variant->kind == MEM_HUGETLB ? 0 : -1), 0);
+	if (variant->aged) {
+		/* DAMON is the only one that clears accessed bits of hugetlb pages. */
+		ASSERT_EQ(damon_watch("fvaddr", NULL, (uintptr_t)r->addr,
+				      (uintptr_t)r->addr + r->size), 0);
+		sleep(1);
+		damon_off();
+	}
 	ASSERT_EQ(accessible(r), r->size);
 	ASSERT_EQ(protect(self->uffd, r), 0);
 	ASSERT_EQ(accessible(r), 0);
@@ -173,6 +190,45 @@ TEST_F(rwp, forced_move_leaves_it_protected)
 	EXPECT_EQ(region_compare(r).absent, 0);
 	EXPECT_EQ(accessible(r), 0);
 	EXPECT_EQ(region_corrupt(r), 0);
+	ground_release(&g);
+}
+
+/*
+ * What KSM has merged and userfaultfd has made inaccessible can't be unmerged without an access:
+ * no mark is set that would not hold, and ksmd does not forget where the page is mapped.
+ */
+TEST_F_TIMEOUT(rwp, merged_pages_stay_known, TIMEOUT)
+{
+	struct region *r = &self->region, twin, *regions[] = { r, &twin };
+	struct ground g;
+	const char *why = ground_init(&g) ?: ksm.missing(&g) ?: move_pages_syscall.missing(&g);
+	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
+		return;
+	ASSERT_EQ(region_map(&twin, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(ksm.place(&g, regions, 2), 0);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(madvise(regions[i]->addr, regions[i]->size, MADV_MERGEABLE), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	for (double end = now() + SECONDS; ksm_pages(r) < region_pages(r) && now() < end;)
+		ksm.push(&g, regions, 2);
+	if (ksm_pages(r) < region_pages(r))
+		TH_LOG("INCONCLUSIVE: only %d pages have been merged", ksm_pages(r));
+	ASSERT_EQ(ksm_pages(r), region_pages(r));
+	ASSERT_EQ(protect(self->uffd, r), 0);
+
+	EXPECT_EQ(madvise(r->addr, r->size, MADV_NOMIGRATE), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_EQ(vmflag_bytes(r->addr, r->size, "nm"), 0);
+	EXPECT_EQ(accessible(r), 0);
+	EXPECT_EQ(ksm_pages(r), region_pages(r));
+
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	EXPECT_EQ(region_mark(r), 0);
+	EXPECT_EQ(ksm_pages(r), 0);
 	ground_release(&g);
 }
 

@@ -64,7 +64,7 @@ static struct svadev_domain *to_svadev_domain(struct mmu_notifier *notifier)
  */
 struct svadev_domain *svadev_domain_alloc(struct mm_struct *mm)
 {
-	struct svadev_domain *dom = kzalloc(sizeof(*dom), GFP_KERNEL);
+	struct svadev_domain *dom = kzalloc_obj(*dom);
 
 	if (!dom)
 		return ERR_PTR(-ENOMEM);
@@ -100,6 +100,7 @@ void svadev_domain_invalidate(struct mmu_notifier *notifier, struct mm_struct *m
 			      unsigned long start, unsigned long end)
 {
 	unsigned int delay = READ_ONCE(flush_delay_us);
+
 	svadev_cache_invalidate(to_svadev_domain(notifier), start, end);
 	/* Hardware forgets translations long before it says that it has. */
 	if (delay)

@@ -266,7 +266,7 @@ static int svadev_describe(struct device *dev)
 {
 	struct iommu_fwspec *fwspec;
 
-	dev->iommu = kzalloc(sizeof(*dev->iommu), GFP_KERNEL);
+	dev->iommu = kzalloc_obj(*dev->iommu);
 	fwspec = kzalloc(struct_size(fwspec, ids, 1), GFP_KERNEL);
 	if (!dev->iommu || !fwspec) {
 		kfree(dev->iommu);

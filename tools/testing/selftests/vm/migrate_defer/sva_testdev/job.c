@@ -143,7 +143,8 @@ static bool job_pass(struct svadev_job *job)
 	const struct sva_testdev_job *req = &job->req;
 	struct svadev_access access = {
 		.op	= req->op,
-		.hw_ad	= req->flags & SVA_TESTDEV_JOB_HW_AD,
+		/* IOMMUs of x86 all set them, and a fault that only reads does not. */
+		.hw_ad	= IS_ENABLED(CONFIG_X86) || req->flags & SVA_TESTDEV_JOB_HW_AD,
 		.stats	= &job->stats,
 	};
 	bool verify = req->flags & SVA_TESTDEV_JOB_VERIFY;
@@ -213,7 +214,7 @@ struct svadev_job *svadev_job_start(const struct svadev_bond *bond,
 	ret = check_job(bond, req);
 	if (ret)
 		return ERR_PTR(ret);
-	job = kzalloc(sizeof(*job), GFP_KERNEL_ACCOUNT);
+	job = kzalloc_obj(*job, GFP_KERNEL_ACCOUNT);
 	if (!job)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&job->ref);

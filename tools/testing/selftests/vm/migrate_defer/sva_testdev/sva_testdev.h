@@ -65,7 +65,8 @@ enum sva_testdev_op {
 #define SVA_TESTDEV_JOB_VERIFY	0x1U
 /*
  * Behave as an IOMMU that sets accessed and dirty bits itself.  Without it an
- * old page, and on a write a clean one, is an I/O page fault.
+ * old page, and on a write a clean one, is an I/O page fault.  On x86 all IOMMUs
+ * set the bits, and so does this one, whatever the flag.
  */
 #define SVA_TESTDEV_JOB_HW_AD	0x2U
 
