@@ -38,6 +38,7 @@ FIXTURE_VARIANT(boundary)
 {
 	enum mem_kind kind;
 	bool clear;		/* MADV_DOMIGRATE of a part, and not MADV_NOMIGRATE */
+	bool apart;		/* each huge page is a VMA of its own */
 	size_t from;		/* the part that is marked in the end */
 	size_t to;
 };
@@ -66,6 +67,11 @@ FIXTURE_VARIANT_ADD(boundary, anon_clear_end)
 FIXTURE_VARIANT_ADD(boundary, shmem_begin)
 {
 	.kind = MEM_SHMEM, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(boundary, shmem_begin_of_two)
+{
+	.kind = MEM_SHMEM, .apart = true, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
 };
 
 FIXTURE_VARIANT_ADD(boundary, shmem_end)
@@ -129,6 +135,8 @@ TEST_F_TIMEOUT(boundary, marked_part_is_mapped, TIMEOUT)
 		TH_LOG("INCONCLUSIVE: the split of the VMA has left the huge page mapped");
 	ASSERT_TRUE(variant->kind != MEM_SHMEM || diff.absent);
 
+	if (variant->apart)
+		ASSERT_EQ(madvise(r->addr + FOLIO_2M, FOLIO_2M, MADV_DONTFORK), 0);
 	if (variant->clear) {
 		ASSERT_EQ(region_mark(r), 0);
 		expect_untouched(_metadata, "marked region", region_compare(r));

@@ -216,17 +216,19 @@ static int prefer_frames(struct ground *g, uint64_t start, uint64_t end, size_t 
 	return 0;
 }
 
-/*
- * The last pages that were faulted in still sit on a per-processor list on their way to the LRU,
- * and some movers take them for unmovable.  Any move_pages(2) empties those lists.
+/**
+ * lru_drain() - empty the per-processor lists on which pages are on their way to the LRU
+ *
+ * The last pages that were faulted in still sit there, with a reference that some movers, and the
+ * end of a uprobe, take for that of another user.  Any move_pages(2) empties the lists.
+ *
+ * Return: 0 or a negative errno.
  */
-static int lru_drain(int node)
+int lru_drain(void)
 {
-	void *nowhere = NULL;
-	int status;
+	const int nodes = 0;
 
-	return syscall(SYS_move_pages, 0, 1UL, &nowhere, &node, &status, MPOL_MF_MOVE) < 0 ?
-		-errno : 0;
+	return syscall(SYS_move_pages, 0, 0UL, NULL, &nodes, NULL, MPOL_MF_MOVE) < 0 ? -errno : 0;
 }
 
 /**
@@ -243,7 +245,7 @@ int regions_populate(struct region **regions, int nr, int node)
 
 	for (int i = 0; !ret && i < nr; i++)
 		ret = region_populate(regions[i], node);
-	return ret ?: lru_drain(node);
+	return ret ?: lru_drain();
 }
 
 /**

@@ -143,6 +143,7 @@ char *poison_address(const struct region *r);
 
 const char *ground_init(struct ground *g);
 void ground_release(struct ground *g);
+int lru_drain(void);
 int regions_populate(struct region **regions, int nr, int node);
 int populate_inside(struct ground *g, struct region **regions, int nr);
 int nodes_fill(size_t leave);

@@ -18,6 +18,8 @@
 #define EXCUSED		2	/* more, if there was no memory to move to */
 #define TIMEOUT		600
 
+#define OWNERS		64	/* of marks that have gone */
+
 #define TRACE_INSTANCE	"/sys/kernel/tracing/instances/migrate_defer_test"
 
 #define FOLIO_4K	4096
@@ -278,6 +280,49 @@ TEST_F_TIMEOUT(gently, one_at_a_time, TIMEOUT)
 	TH_LOG("pages away at the same time: unmarked %d, marked %d", away[0], away[1]);
 	EXPECT_LT(1, away[0]);
 	EXPECT_EQ(1, away[1]);
+}
+
+/* Marked pages that are no neighbours, so that the kernel keeps a list of its own for each */
+static int marked_once(void)
+{
+	size_t len = 2 * OWNERS * page_size();
+	char *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED || madvise(mem, len, MADV_NOMIGRATE))
+		return -errno;
+	for (size_t at = 0; at < len; at += 2 * page_size()) {
+		if (munmap(mem + at + page_size(), page_size()))
+			return -errno;
+		*(volatile char *)(mem + at) = 1;
+	}
+	return munmap(mem, len) ? -errno : 0;
+}
+
+/*
+ * What the kernel knew marked memory by it uses again for other memory (an anon_vma), which is
+ * moved by the batch all the same.
+ */
+TEST_F_TIMEOUT(gently, hint_goes_with_its_owner, TIMEOUT)
+{
+	struct region r, *regions[] = { &r };
+	const char *why = move_pages_syscall.missing(&self->ground);
+	int away;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (access("/sys/kernel/tracing/events/migrate/set_migration_pte", F_OK))
+		SKIP(return, "no tracefs, or no events for migration entries");
+	/* It keeps what is free for whoever comes next on the same processor. */
+	ASSERT_EQ(task_pin(0, self->ground.cpu), 0);
+	ASSERT_EQ(marked_once(), 0);
+	ASSERT_EQ(region_map(&r, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(move_pages_syscall.place(&self->ground, regions, 1), 0)
+		TH_LOG("INCONCLUSIVE: could not place the region");
+	ASSERT_EQ(trace_migration(), 0);
+	ASSERT_EQ(move_pages_syscall.push(&self->ground, regions, 1), 0);
+	away = most_away(&r);
+	TH_LOG("pages away at the same time: %d", away);
+	EXPECT_LT(1, away);
 }
 
 /* Clean pages of a file are dropped by alloc_contig_range(), but not if they are marked. */

@@ -151,11 +151,11 @@ static const struct agent agents[] = {
 static const char * const counters[] = {
 	"compact_isolated", "compact_success", "numa_pte_updates", "numa_pages_migrated",
 	"thp_collapse_alloc", "thp_split_page", "ksm_swpin_copy", "cow_ksm", "pswpin", "pswpout",
-	"pgdemote_direct", "pgmigrate_success", "pgmigrate_fail", "nomigrate_skip_compaction",
-	"nomigrate_skip_numa_balancing", "nomigrate_skip_khugepaged", "nomigrate_skip_ksm",
-	"nomigrate_skip_demotion", "nomigrate_skip_damon", "nomigrate_skip_thp_split",
-	"nomigrate_skip_fork", "nomigrate_skip_aging", "nomigrate_forced", "nomigrate_prefault",
-	"nomigrate_override",
+	"pgdemote_direct", "pgdemote_proactive", "pgmigrate_success", "pgmigrate_fail",
+	"nomigrate_skip_compaction", "nomigrate_skip_numa_balancing", "nomigrate_skip_khugepaged",
+	"nomigrate_skip_ksm", "nomigrate_skip_demotion", "nomigrate_skip_damon",
+	"nomigrate_skip_thp_split", "nomigrate_skip_fork", "nomigrate_skip_aging",
+	"nomigrate_forced", "nomigrate_prefault", "nomigrate_override",
 };
 
 /**

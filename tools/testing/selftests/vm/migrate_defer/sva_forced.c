@@ -8,7 +8,6 @@
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -619,7 +618,7 @@ TEST_F_TIMEOUT(special, huge_page_is_mapped_anew, TIMEOUT)
 		job.flags = 0;
 		ASSERT_OK(sva_run(fd, &job, &stats));
 		TH_LOG("pre-fault %d: %s", prefault, sva_describe(&stats));
-		EXPECT_EQ(!prefault, !!stats.faults);
+		EXPECT_EQ(!prefault && !SVA_ALWAYS_HW_AD, !!stats.faults);
 		close(fd);
 		region_unmap(r);
 	}
@@ -681,32 +680,67 @@ TEST_F_TIMEOUT(special, mover_is_not_disturbed, TIMEOUT)
  * A device that faults while its translations are being flushed finds the migration entry, and
  * waits for it without a reference: one that it took would fail the migration.
  */
-TEST_F_TIMEOUT(special, fault_during_flush, TIMEOUT)
+static void fault_during_flush(struct __test_metadata *_metadata, struct ground *g,
+			       struct region *r, int *failed)
 {
 	struct sva_testdev_stats stats;
-	struct region *r = &self->r;
 	struct sva_testdev_job job;
 	int fd;
 
 	ASSERT_OK(setting_write(PARAMETERS "/flush_delay_us", "100"));
-	ASSERT_OK(region_map(r, MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE));
-	ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+	counters_clear(r);
 	fd = device_open(r);
 	ASSERT_LE(0, fd);
 	job = device_job(r, 0);
 	ASSERT_OK(sva_start(fd, &job));
 	ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
 	ASSERT_OK(sva_stats(fd, SVA_TESTDEV_STATS_RESET, &stats));
-	for (int try = 0; try < TRIES; try++)
-		EXPECT_EQ(0, move_pages_syscall.push(&self->ground, &r, 1));
+	*failed = 0;
+	/* Where one thread emulates all processors the device seldom comes by. */
+	for (int try = 0; try < TRIES || (stats.faults <= 100 && try < 100 * TRIES); try++) {
+		*failed += !!move_pages_syscall.push(g, &r, 1);
+		ASSERT_OK(sva_stats(fd, 0, &stats));
+	}
 	ASSERT_OK(sva_stop(fd));
 	ASSERT_OK(sva_stats(fd, 0, &stats));
 	TH_LOG("%s", sva_describe(&stats));
-	EXPECT_LT(100, stats.causes[SVA_TESTDEV_MIGRATION])
+	EXPECT_LT(100, stats.faults)
 		TH_LOG("INCONCLUSIVE: the device hardly came by while pages moved");
 	/* The few instructions between the clearing of an entry and its writing are left. */
 	EXPECT_GT(10, stats.causes[SVA_TESTDEV_NONE]);
 	close(fd);
+}
+
+TEST_F_TIMEOUT(special, fault_during_flush, TIMEOUT)
+{
+	struct region *r = &self->r;
+	int failed;
+
+	ASSERT_OK(region_map(r, MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE));
+	ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+	fault_during_flush(_metadata, &self->ground, r, &failed);
+	EXPECT_EQ(0, failed);
+}
+
+/*
+ * Hugetlb pages may fail to move all the same: a fault has the lock of the VMA for a moment, and
+ * the mover only tries to take it.
+ */
+TEST_F_TIMEOUT(special, fault_during_flush_of_hugetlb, TIMEOUT)
+{
+	const char *why = region_missing(MEM_HUGETLB, FOLIO_2M);
+	struct region *r = &self->r;
+	int failed;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(region_map(r, MEM_HUGETLB, FOLIO_2M, REGION_SIZE));
+	/* What is private is not in the page cache. */
+	ASSERT_EQ(r->addr, mmap(r->addr, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED |
+				MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0));
+	ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
+	fault_during_flush(_metadata, &self->ground, r, &failed);
+	TH_LOG("failed moves: %d", failed);
 }
 
 /* A field of an event in the trace, -1 if it has no such field */
@@ -904,66 +938,6 @@ TEST_F_TIMEOUT(special, many_ranges, TIMEOUT)
 	       (unsigned long long)faults[1], (unsigned long long)faults[0]);
 	EXPECT_EQ(0, faults[1]);
 	EXPECT_EQ(nr * FOLIO_2M / page_size(), faults[0]);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/*
- * How often and how long a device stalls whose range is moved: marked pages are away one at a
- * time, others by the batch.  The mover does not share its processor, so that what is measured is
- * how long it keeps a page, and not how long it waits for its turn.
- */
-TEST_F_TIMEOUT(special, window, TIMEOUT)
-{
-	struct sched_param fifo = { .sched_priority = 1 };
-	uint64_t longest[2][TRIES], stalls[2] = { 0 };
-	struct region *r = &self->r;
-
-	ASSERT_OK(task_pin(0, 0));
-	for (int try = 0; try < 2 * TRIES; try++) {
-		bool marked = try % 2;
-		struct sva_testdev_stats stats;
-		struct sva_testdev_job job;
-		int fd;
-
-		ASSERT_OK(region_map(r, MEM_ANON, FOLIO_4K, REGION_SIZE));
-		ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
-		counters_clear(r);
-		if (marked)
-			ASSERT_OK(region_mark(r));
-		fd = sva_open_bound(0);
-		ASSERT_LE(0, fd);
-		job = device_job(r, 0);
-		ASSERT_OK(sva_start(fd, &job));
-		ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
-		ASSERT_OK(sva_stats(fd, SVA_TESTDEV_STATS_RESET, &stats));
-		ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &fifo));
-		ASSERT_OK(move_pages_syscall.push(&self->ground, &r, 1));
-		ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &(struct sched_param) { 0 }));
-		ASSERT_OK(sva_wait_accesses(fd, region_pages(r)));
-		ASSERT_OK(sva_stop(fd));
-		ASSERT_OK(sva_stats(fd, 0, &stats));
-		EXPECT_EQ(0, stats.mismatches);
-		longest[marked][try / 2] = stats.stall_ns_max;
-		stalls[marked] += stats.stalls;
-		close(fd);
-		region_unmap(r);
-	}
-	for (int marked = 0; marked < 2; marked++)
-		qsort(longest[marked], TRIES, sizeof(longest[0][0]), by_value);
-	for (int marked = 0; marked < 2; marked++)
-		TH_LOG("%smarked: longest of %d moves %llu to %llu us, median %llu; stalls %llu",
-		       marked ? "" : "un", TRIES, (unsigned long long)longest[marked][0] / 1000,
-		       (unsigned long long)longest[marked][TRIES - 1] / 1000,
-		       (unsigned long long)longest[marked][TRIES / 2] / 1000,
-		       (unsigned long long)stalls[marked]);
-	/* Times are of the machine and what else it does; how often the device stalls is not. */
-	EXPECT_LT(10 * stalls[1], stalls[0]);
 }
 
 /* ---------------------------------------------------------- page tables of several processes */

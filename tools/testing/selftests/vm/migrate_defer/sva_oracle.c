@@ -478,8 +478,9 @@ static void demotion_work(const struct ground *g)
 
 static long long demotion_count(void)
 {
+	/* Linux 6.12 counts what memory.reclaim demotes as direct, and has no other name for it. */
 	return vmstat("pgdemote_kswapd") + vmstat("pgdemote_direct") +
-	       vmstat("pgdemote_khugepaged");
+	       vmstat("pgdemote_khugepaged") + vmstat("pgdemote_proactive");
 }
 
 static const char *numa_missing(struct ground *g)

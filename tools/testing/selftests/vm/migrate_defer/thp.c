@@ -438,6 +438,7 @@ TEST_F_TIMEOUT(collapse, end_of_probe_is_no_collapse, TIMEOUT)
 		/* A page with a breakpoint instead of the file's */
 		ASSERT_EQ(region_compare(regions[i]).moved, 1);
 		ASSERT_EQ(huge_mapped(regions[i]->addr, regions[i]->size), 0);
+		ASSERT_EQ(lru_drain(), 0);
 		close(probe);
 		EXPECT_TRUE(poll_until(probe_is_gone, regions[i], SECONDS));
 		huge[i] = huge_mapped(regions[i]->addr, regions[i]->size);

@@ -21,6 +21,8 @@
 #define REGION_SIZE	(4 * MIB)
 #define SECONDS		60
 #define TIMEOUT		300
+#define ROUNDS		2	/* of KSM, after it has had the time */
+#define SWITCH		"/sys/kernel/mm/migrate_defer/enabled"
 
 /* For headers older than 7.3 */
 #ifndef UFFDIO_REGISTER_MODE_RWP
@@ -193,6 +195,21 @@ TEST_F(rwp, forced_move_leaves_it_protected)
 	ground_release(&g);
 }
 
+/* Ends the test unless KSM merges all of the first of two regions. */
+static void merge(struct __test_metadata *_metadata, struct ground *g, struct region **regions)
+{
+	struct region *r = regions[0];
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(madvise(regions[i]->addr, regions[i]->size, MADV_MERGEABLE), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	for (double end = now() + SECONDS; ksm_pages(r) < region_pages(r) && now() < end;)
+		ksm.push(g, regions, 2);
+	if (ksm_pages(r) < region_pages(r))
+		TH_LOG("INCONCLUSIVE: only %d pages have been merged", ksm_pages(r));
+	ASSERT_EQ(ksm_pages(r), region_pages(r));
+}
+
 /*
  * What KSM has merged and userfaultfd has made inaccessible can't be unmerged without an access:
  * no mark is set that would not hold, and ksmd does not forget where the page is mapped.
@@ -210,14 +227,7 @@ TEST_F_TIMEOUT(rwp, merged_pages_stay_known, TIMEOUT)
 		return;
 	ASSERT_EQ(region_map(&twin, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
 	ASSERT_EQ(ksm.place(&g, regions, 2), 0);
-	for (int i = 0; i < 2; i++)
-		ASSERT_EQ(madvise(regions[i]->addr, regions[i]->size, MADV_MERGEABLE), 0);
-	ASSERT_EQ(ksm_fast(), 0);
-	for (double end = now() + SECONDS; ksm_pages(r) < region_pages(r) && now() < end;)
-		ksm.push(&g, regions, 2);
-	if (ksm_pages(r) < region_pages(r))
-		TH_LOG("INCONCLUSIVE: only %d pages have been merged", ksm_pages(r));
-	ASSERT_EQ(ksm_pages(r), region_pages(r));
+	merge(_metadata, &g, regions);
 	ASSERT_EQ(protect(self->uffd, r), 0);
 
 	EXPECT_EQ(madvise(r->addr, r->size, MADV_NOMIGRATE), -1);
@@ -229,6 +239,93 @@ TEST_F_TIMEOUT(rwp, merged_pages_stay_known, TIMEOUT)
 	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
 	EXPECT_EQ(region_mark(r), 0);
 	EXPECT_EQ(ksm_pages(r), 0);
+	ground_release(&g);
+}
+
+/*
+ * Nor does ksmd forget what it has merged in a marked range while marks were switched off: it
+ * takes that back, and where userfaultfd is in the way, when that is gone.
+ */
+TEST_F_TIMEOUT(rwp, merged_while_switched_off, TIMEOUT)
+{
+	struct region *r = &self->region, twin, *regions[] = { r, &twin };
+	struct ground g;
+	const char *why = ground_init(&g) ?: ksm.missing(&g);
+	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
+		return;
+	ASSERT_EQ(region_map(&twin, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(ksm.place(&g, regions, 2), 0);
+	ASSERT_EQ(region_mark(r), 0);
+	ASSERT_EQ(setting_write(SWITCH, "0"), 0);
+	merge(_metadata, &g, regions);
+	ASSERT_EQ(protect(self->uffd, r), 0);
+
+	ASSERT_EQ(setting_write(SWITCH, "1"), 0);
+	for (int i = 0; i < ROUNDS; i++)
+		ksm.push(&g, regions, 2);
+	EXPECT_EQ(accessible(r), 0);
+	EXPECT_EQ(ksm_pages(r), region_pages(r));
+
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	for (int i = 0; i < ROUNDS; i++)
+		ksm.push(&g, regions, 2);
+	EXPECT_EQ(ksm_pages(r), 0);
+	ground_release(&g);
+}
+
+static bool is_merging(void *arg)
+{
+	(void)arg;
+	return file_number("/sys/kernel/mm/ksm/pages_sharing") > 0;
+}
+
+static int merge_own(void *arg)
+{
+	const struct region *r = arg;
+
+	if (madvise(r->addr, r->size, MADV_MERGEABLE))
+		return -errno;
+	return poll_until(is_merging, NULL, SECONDS) ? ksm.push(NULL, NULL, 0) : -ETIME;
+}
+
+/*
+ * A page that is shared with a child becomes KSM's if the child wants it, also here, where nobody
+ * has asked for it: the mark says that it could not be unmerged, and nothing has been accessed.
+ */
+TEST_F_TIMEOUT(rwp, merged_by_child, TIMEOUT)
+{
+	struct region *r = &self->region, *regions[] = { r };
+	struct ground g;
+	const char *why = ground_init(&g) ?: ksm.missing(&g);
+	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+	struct peer child;
+	int ret;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
+		return;
+	ASSERT_EQ(ksm.place(&g, regions, 1), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	ret = peer_start(&child, merge_own, r);
+	if (ret || ksm_pages(r) <= 0)
+		TH_LOG("INCONCLUSIVE: no page of the parent has become one of KSM's");
+	ASSERT_EQ(ret, 0);
+	ASSERT_GT(ksm_pages(r), 0);
+	ASSERT_EQ(protect(self->uffd, r), 0);
+
+	EXPECT_EQ(madvise(r->addr, r->size, MADV_NOMIGRATE), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_EQ(accessible(r), 0);
+
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	EXPECT_EQ(region_mark(r), 0);
+	EXPECT_EQ(ksm_pages(r), 0);
+	peer_stop(&child);
 	ground_release(&g);
 }
 
