@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The address translation cache (ATC) of a device, which ATS fills and the IOMMU invalidates.
+ *
+ * Direct mapped, for pages of 4 KiB: of a huge page each part is asked for.
+ * Source: PCI Express specification 6.x, section 10 (ATS).
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <stdlib.h>
+
+#include "svadev.h"
+
+static uint64_t page_tag(uint64_t addr)
+{
+	return (addr >> PAGE_SHIFT) + 1;
+}
+
+static struct atc_entry *atc_slot(const struct svadev *dev, uint64_t addr)
+{
+	return &dev->atc[(addr >> PAGE_SHIFT) % ATC_ENTRIES];
+}
+
+/**
+ * atc_find() - look for a translation
+ * @dev: the device
+ * @addr: the address
+ * @write: whether it has to allow writes
+ *
+ * Context: svadev.lock held; the translation holds until it is released.
+ * Return: it, or NULL.
+ */
+const struct atc_entry *atc_find(const struct svadev *dev, uint64_t addr, bool write)
+{
+	const struct atc_entry *entry = atc_slot(dev, addr);
+
+	return entry->tag == page_tag(addr) && (entry->writable || !write) ? entry : NULL;
+}
+
+/**
+ * atc_drop() - forget translations
+ * @dev: the device
+ * @addr: first address
+ * @last: last address
+ *
+ * Context: svadev.lock held.
+ * Return: how many there were.
+ */
+unsigned int atc_drop(struct svadev *dev, uint64_t addr, uint64_t last)
+{
+	uint64_t first_tag = page_tag(addr), last_tag = page_tag(last);
+	unsigned int dropped = 0;
+
+	if (last_tag - first_tag < ATC_ENTRIES) {
+		for (uint64_t tag = first_tag; tag <= last_tag; tag++) {
+			struct atc_entry *entry = atc_slot(dev, (tag - 1) << PAGE_SHIFT);
+
+			dropped += entry->tag == tag;
+			if (entry->tag == tag)
+				entry->tag = 0;
+		}
+		return dropped;
+	}
+	for (unsigned int i = 0; i < ATC_ENTRIES; i++) {
+		struct atc_entry *entry = &dev->atc[i];
+
+		if (entry->tag < first_tag || entry->tag > last_tag)
+			continue;
+		entry->tag = 0;
+		dropped++;
+	}
+	return dropped;
+}
+
+/*
+ * An invalidation request of the IOMMU, in the processor that has written the queue's tail.  When
+ * it returns, no access by an old translation is under way: they are made with the lock held.
+ */
+static void invalidate(struct qemu_iommu_notifier *notifier, struct qemu_iotlb_entry *entry)
+{
+	struct svadev *dev = container_of(notifier, struct svadev, iotlb);
+	uint64_t first = entry->iova & ~entry->addr_mask;
+
+	pthread_mutex_lock(&dev->lock);
+	dev->counts.invalidations++;
+	dev->counts.dropped += atc_drop(dev, first, first | entry->addr_mask);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/**
+ * atc_listen() - hear invalidations and page responses of a PASID from now on
+ * @dev: the device
+ * @pasid: the PASID
+ *
+ * Context: BQL held, no job is running.
+ * Return: 0 or a negative errno.
+ */
+int atc_listen(struct svadev *dev, uint32_t pasid)
+{
+	int ret;
+
+	if (dev->heard == pasid)
+		return 0;
+	if (dev->heard) {
+		pci_pri_unregister_notifier(dev, dev->heard);
+		pci_iommu_unregister_iotlb_notifier(dev, dev->heard, &dev->iotlb);
+		dev->heard = 0;
+	}
+	pthread_mutex_lock(&dev->lock);
+	atc_drop(dev, 0, ~0ULL);
+	dev->counts.invalidations = 0;
+	dev->counts.dropped = 0;
+	pthread_mutex_unlock(&dev->lock);
+	ret = pci_iommu_init_iotlb_notifier(dev, &dev->iotlb, invalidate, dev) ?:
+	      pci_iommu_register_iotlb_notifier(dev, pasid, &dev->iotlb);
+	if (ret)
+		return ret;
+	ret = pci_pri_register_notifier(dev, pasid, &dev->pri);
+	if (ret) {
+		pci_iommu_unregister_iotlb_notifier(dev, pasid, &dev->iotlb);
+		return ret;
+	}
+	dev->heard = pasid;
+	return 0;
+}
+
+struct request {
+	struct svadev *dev;
+	uint64_t addr;
+	bool write;
+	enum svadev_cause cause;
+	int result;
+	sem_t done;
+};
+
+static int translate(struct request *request)
+{
+	struct svadev *dev = request->dev;
+	struct qemu_iotlb_entry result = { 0 };
+	struct atc_entry *entry;
+	uint32_t errors = 0;
+	struct walk walk;
+	ssize_t n;
+
+	walk_first_stage(dev, dev->job.pasid, request->addr, &walk);
+	/* To ask for it would be a fault that the IOMMU reports; a device does not have to. */
+	if (!walk.bound)
+		return -ESRCH;
+	n = pci_ats_request_translation(dev, dev->job.pasid, false, false, request->addr, PAGE_SIZE,
+					!request->write, &result, 1, &errors);
+	if (n < 0)
+		return n == -EPERM || n == -ENODEV ? -EIO : -EAGAIN;
+	if (n != 1 || errors || !(result.perm & QEMU_IOMMU_RO) ||
+	    (request->write && !(result.perm & QEMU_IOMMU_WO))) {
+		request->cause = walk_cause(&walk, request->write);
+		return -EAGAIN;
+	}
+	/* QEMU sets it only where the accessed bit was clear, too (vtd_set_flag_in_pte()). */
+	if (request->write && fixups_in_force() & SVADEV_FIXUP_DIRTY) {
+		walk_first_stage(dev, dev->job.pasid, request->addr, &walk);
+		fixups_dirtied += walk_set_dirty(&walk);
+	}
+	pthread_mutex_lock(&dev->lock);
+	entry = atc_slot(dev, request->addr);
+	entry->tag = page_tag(request->addr);
+	entry->address = (result.translated_addr & ~result.addr_mask) +
+			 (request->addr & PAGE_MASK & result.addr_mask);
+	/* Of a page that was asked for to be read the dirty bit is not set. */
+	entry->writable = request->write;
+	pthread_mutex_unlock(&dev->lock);
+	return 0;
+}
+
+static void translate_work(void *cpu, union qemu_run_on_cpu_data data)
+{
+	struct request *request = data.ptr;
+	bool locked = bql_locked();
+
+	(void)cpu;
+	if (!locked)
+		bql_lock();
+	request->result = translate(request);
+	if (!locked)
+		bql_unlock();
+	sem_post(&request->done);
+}
+
+/**
+ * atc_translate() - send a translation request, and cache what comes back
+ * @dev: the device
+ * @addr: the address
+ * @write: whether it is for a write
+ * @cause: set if a page has to be requested: why
+ *
+ * With all virtual processors stopped: QEMU sets accessed and dirty bits by a plain store
+ * (vtd_iova_to_flpte()), which may bring back an entry that the guest has just cleared.
+ *
+ * Context: thread of the device, without locks.
+ * Return: 0, -EAGAIN if the page has to be requested, -ESRCH if the PASID has no page table, -EIO if
+ * ATS is off.
+ */
+int atc_translate(struct svadev *dev, uint64_t addr, bool write, enum svadev_cause *cause)
+{
+	struct request request = { .dev = dev, .addr = addr, .write = write };
+
+	sem_init(&request.done, 0, 0);
+	async_safe_run_on_cpu(qemu_get_cpu(0), translate_work,
+			      (union qemu_run_on_cpu_data) { .ptr = &request });
+	while (sem_wait(&request.done))
+		;
+	sem_destroy(&request.done);
+	*cause = request.cause;
+	return request.result;
+}
+
+/**
+ * atc_init() - make the cache of a device
+ * @dev: the device
+ *
+ * Return: 0 or a negative errno.
+ */
+int atc_init(struct svadev *dev)
+{
+	dev->atc = calloc(ATC_ENTRIES, sizeof(*dev->atc));
+	return dev->atc ? 0 : -ENOMEM;
+}
