@@ -3,15 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "abi.h"
-
-#define SYMBOL(name) { #name, (const void *)name },
+#include "svadev.h"
 
 static const struct {
 	const char *name;
 	const void *address;
 } symbols[] = {
-	QEMU_SYMBOLS(SYMBOL)
+#define QEMU_SYMBOL(symbol)	{ .name = #symbol, .address = (const void *)(symbol) },
+#include "abi_symbols.h"
+#undef QEMU_SYMBOL
 };
 
 /* A device of QEMU's own whose IDs are known, to find the members of PCIDeviceClass by */
@@ -19,9 +19,9 @@ static const struct {
 #define PROBE_VENDOR_ID	0x1234
 #define PROBE_DEVICE_ID	0x11e8
 
-static uint16_t class_u16(const char *klass, size_t offset)
+static __u16 class_u16(const char *klass, size_t offset)
 {
-	uint16_t value;
+	__u16 value;
 
 	memcpy(&value, klass + offset, sizeof(value));
 	return value;
@@ -44,8 +44,12 @@ const char *qemu_abi_problem(const struct qemu_plugin_info *info)
 
 	if (!info->system_emulation || strcmp(info->target_name, "x86_64"))
 		return "it does not emulate an x86_64 machine";
-	for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
-		if (symbols[i].address)
+	for (size_t i = 0; i < ARRAY_SIZE(symbols); i++) {
+		const void *address = symbols[i].address;
+
+		/* The compiler believes that a function is always there. */
+		asm("" : "+r" (address));
+		if (address)
 			continue;
 		snprintf(problem, sizeof(problem), "it has no %s()", symbols[i].name);
 		return problem;
@@ -57,7 +61,6 @@ const char *qemu_abi_problem(const struct qemu_plugin_info *info)
 		 (long long)version->qemu->micro, QEMU_KNOWN_MAJOR, QEMU_KNOWN_MINOR);
 	if (version->qemu->major != QEMU_KNOWN_MAJOR || version->qemu->minor != QEMU_KNOWN_MINOR)
 		return problem;
-	qapi_free_VersionInfo(version);
 
 	klass = object_class_by_name(PROBE_TYPE);
 	if (!klass)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The part of QEMU's internal interface that the endpoint uses, as QEMU 11.1 for x86_64 Linux has
- * it.  Debian ships no header of it, but its QEMU exports all these symbols to its modules.  What is
- * not listed here is opaque: objects of QEMU are allocated with room to spare, and no member of one
- * is touched but where said so.
+ * it.  Debian ships no header of it, but its QEMU exports all these symbols to its modules.  What
+ * is not listed here is opaque: objects of QEMU are allocated with room to spare, and no member of
+ * one is touched but where said so.
  *
  * Source: include/qom/object.h, include/hw/pci/{pci,pcie,pci_device,msix}.h,
  * include/system/memory.h, include/exec/memattrs.h, include/qemu/{main-loop,rcu,qemu-plugin}.h.
@@ -11,10 +11,12 @@
 #ifndef _SVADEV_ABI_H
 #define _SVADEV_ABI_H
 
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
+
+#define BIT_ULL(n)		(1ULL << (n))
 
 #define QEMU_PLUGIN_VERSION	7	/* of 11.1, which takes no other */
 #define QEMU_KNOWN_MAJOR	11
@@ -31,7 +33,7 @@
 #define QEMU_CLASS_DEVICE_ID	(QEMU_CLASS_REALIZE + 34)
 #define QEMU_CLASS_CLASS_ID	(QEMU_CLASS_REALIZE + 38)
 
-#define QEMU_ATTRS_UNSPECIFIED	(1ULL << 32)	/* MEMTXATTRS_UNSPECIFIED */
+#define QEMU_ATTRS_UNSPECIFIED	BIT_ULL(32)	/* MEMTXATTRS_UNSPECIFIED */
 #define QEMU_MEMTX_OK		0
 #define QEMU_DEVICE_LITTLE_ENDIAN 2
 
@@ -64,8 +66,8 @@ struct qemu_interface_info {
 };
 
 struct qemu_region_ops {
-	uint64_t (*read)(void *opaque, uint64_t addr, unsigned int size);
-	void (*write)(void *opaque, uint64_t addr, uint64_t data, unsigned int size);
+	__u64 (*read)(void *opaque, __u64 addr, unsigned int size);
+	void (*write)(void *opaque, __u64 addr, __u64 data, unsigned int size);
 	void *read_with_attrs;
 	void *write_with_attrs;
 	int endianness;
@@ -86,8 +88,8 @@ struct qemu_region_section {
 	unsigned __int128 size;
 	void *mr;
 	void *fv;
-	uint64_t offset_within_region;
-	uint64_t offset_within_address_space;
+	__u64 offset_within_region;
+	__u64 offset_within_address_space;
 	bool readonly;
 	bool nonvolatile;
 	bool unmergeable;
@@ -95,11 +97,11 @@ struct qemu_region_section {
 
 struct qemu_iotlb_entry {
 	void *target_as;
-	uint64_t iova;
-	uint64_t translated_addr;
-	uint64_t addr_mask;
+	__u64 iova;
+	__u64 translated_addr;
+	__u64 addr_mask;
 	int perm;
-	uint32_t pasid;
+	__u32 pasid;
 };
 
 struct qemu_iommu_notifier {
@@ -109,7 +111,7 @@ struct qemu_iommu_notifier {
 
 struct qemu_pri_response {
 	int code;
-	uint16_t prgi;
+	__u16 prgi;
 };
 
 struct qemu_pri_notifier {
@@ -123,9 +125,9 @@ union qemu_run_on_cpu_data {
 };
 
 struct qemu_version_triple {
-	int64_t major;
-	int64_t minor;
-	int64_t micro;
+	__s64 major;
+	__s64 minor;
+	__s64 micro;
 };
 
 struct qemu_version_info {
@@ -142,59 +144,64 @@ struct qemu_plugin_info {
 	bool system_emulation;
 };
 
+/* What QEMU looks for (qemu-plugin.h): all else is hidden, see the Makefile. */
+#pragma GCC visibility push(default)
+extern int qemu_plugin_version;
+int qemu_plugin_install(__u64 id, const struct qemu_plugin_info *info, int argc, char **argv);
+#pragma GCC visibility pop
+
 /* Objects */
 void *type_register_static(const struct qemu_type_info *info);
 void *object_class_by_name(const char *name);
 void error_setg_internal(void **errp, const char *src, int line, const char *func,
-			 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+			 const char *fmt, ...);
 struct qemu_version_info *qmp_query_version(void **errp);
-void qapi_free_VersionInfo(struct qemu_version_info *info);
 
 /* Memory */
 extern char address_space_memory[];
 void *get_system_memory(void);
 void memory_region_init_io(void *mr, void *owner, const struct qemu_region_ops *ops, void *opaque,
-			   const char *name, uint64_t size);
-void memory_region_add_subregion_overlap(void *mr, uint64_t offset, void *sub, int priority);
-struct qemu_region_section memory_region_find(void *mr, uint64_t addr, uint64_t size);
-int memory_region_dispatch_read(void *mr, uint64_t addr, uint64_t *value, int log2_size,
-				uint64_t attrs);
-int memory_region_dispatch_write(void *mr, uint64_t addr, uint64_t value, int log2_size,
-				 uint64_t attrs);
-int address_space_rw(void *as, uint64_t addr, uint64_t attrs, void *buf, uint64_t len,
+			   const char *name, __u64 size);
+void memory_region_add_subregion_overlap(void *mr, __u64 offset, void *sub, int priority);
+struct qemu_region_section memory_region_find(void *mr, __u64 addr, __u64 size);
+int memory_region_dispatch_read(void *mr, __u64 addr, __u64 *value, int log2_size,
+				__u64 attrs);
+int memory_region_dispatch_write(void *mr, __u64 addr, __u64 value, int log2_size,
+				 __u64 attrs);
+int address_space_rw(void *as, __u64 addr, __u64 attrs, void *buf, __u64 len,
 		     bool is_write);
-void *address_space_map(void *as, uint64_t addr, uint64_t *len, bool is_write, uint64_t attrs);
-void address_space_unmap(void *as, void *buf, uint64_t len, bool is_write, uint64_t access_len);
+void *address_space_map(void *as, __u64 addr, __u64 *len, bool is_write, __u64 attrs);
+void address_space_unmap(void *as, void *buf, __u64 len, bool is_write, __u64 access_len);
 
 /* PCI Express */
-void pci_register_bar(void *dev, int bar, uint8_t type, void *mr);
-int pcie_endpoint_cap_init(void *dev, uint8_t offset);
-void pcie_pasid_init(void *dev, uint16_t offset, uint8_t width, bool exec, bool priv);
-void pcie_ats_init(void *dev, uint16_t offset, bool aligned);
-void pcie_pri_init(void *dev, uint16_t offset, uint32_t outstanding, bool pasid_required);
+void pci_register_bar(void *dev, int bar, __u8 type, void *mr);
+int pcie_endpoint_cap_init(void *dev, __u8 offset);
+void pcie_pasid_init(void *dev, __u16 offset, __u8 width, bool exec, bool priv);
+void pcie_ats_init(void *dev, __u16 offset, bool aligned);
+void pcie_pri_init(void *dev, __u16 offset, __u32 outstanding, bool pasid_required);
 bool pcie_pasid_enabled(const void *dev);
 bool pcie_ats_enabled(const void *dev);
 bool pcie_pri_enabled(const void *dev);
-uint16_t pci_requester_id(void *dev);
-int msix_init_exclusive_bar(void *dev, unsigned short vectors, uint8_t bar, void **errp);
+__u16 pci_requester_id(void *dev);
+int msix_init_exclusive_bar(void *dev, unsigned short vectors, __u8 bar, void **errp);
 void msix_vector_use(void *dev, unsigned int vector);
 void msix_notify(void *dev, unsigned int vector);
 
 /* IOMMU: 0 or a negative errno unless the name says otherwise */
-ssize_t pci_ats_request_translation(void *dev, uint32_t pasid, bool priv, bool exec, uint64_t addr,
+ssize_t pci_ats_request_translation(void *dev, __u32 pasid, bool priv, bool exec, __u64 addr,
 				    size_t len, bool no_write, struct qemu_iotlb_entry *result,
-				    size_t nr_results, uint32_t *nr_errors);
-int pci_pri_request_page(void *dev, uint32_t pasid, bool priv, bool exec, uint64_t addr, bool last,
-			 uint16_t prgi, bool is_read, bool is_write);
-int pci_pri_register_notifier(void *dev, uint32_t pasid, struct qemu_pri_notifier *notifier);
-void pci_pri_unregister_notifier(void *dev, uint32_t pasid);
+				    size_t nr_results, __u32 *nr_errors);
+int pci_pri_request_page(void *dev, __u32 pasid, bool priv, bool exec, __u64 addr, bool last,
+			 __u16 prgi, bool is_read, bool is_write);
+int pci_pri_register_notifier(void *dev, __u32 pasid, struct qemu_pri_notifier *notifier);
+void pci_pri_unregister_notifier(void *dev, __u32 pasid);
 int pci_iommu_init_iotlb_notifier(void *dev, struct qemu_iommu_notifier *notifier,
 				  void (*notify)(struct qemu_iommu_notifier *notifier,
 						 struct qemu_iotlb_entry *entry),
 				  void *opaque);
-int pci_iommu_register_iotlb_notifier(void *dev, uint32_t pasid,
+int pci_iommu_register_iotlb_notifier(void *dev, __u32 pasid,
 				      struct qemu_iommu_notifier *notifier);
-int pci_iommu_unregister_iotlb_notifier(void *dev, uint32_t pasid,
+int pci_iommu_unregister_iotlb_notifier(void *dev, __u32 pasid,
 					struct qemu_iommu_notifier *notifier);
 
 /* Threads: the big QEMU lock (BQL), RCU, and work with all virtual processors stopped */
@@ -206,53 +213,10 @@ void *qemu_get_cpu(int index);
 void async_safe_run_on_cpu(void *cpu, void (*func)(void *cpu, union qemu_run_on_cpu_data data),
 			   union qemu_run_on_cpu_data data);
 
-/* All of the above, for the check that they are there */
-#define QEMU_SYMBOLS(X)							\
-	X(type_register_static)						\
-	X(object_class_by_name)						\
-	X(error_setg_internal)						\
-	X(qmp_query_version)						\
-	X(qapi_free_VersionInfo)					\
-	X(address_space_memory)						\
-	X(get_system_memory)						\
-	X(memory_region_init_io)					\
-	X(memory_region_add_subregion_overlap)				\
-	X(memory_region_find)						\
-	X(memory_region_dispatch_read)					\
-	X(memory_region_dispatch_write)					\
-	X(address_space_rw)						\
-	X(address_space_map)						\
-	X(address_space_unmap)						\
-	X(pci_register_bar)						\
-	X(pcie_endpoint_cap_init)					\
-	X(pcie_pasid_init)						\
-	X(pcie_ats_init)						\
-	X(pcie_pri_init)						\
-	X(pcie_pasid_enabled)						\
-	X(pcie_ats_enabled)						\
-	X(pcie_pri_enabled)						\
-	X(pci_requester_id)						\
-	X(msix_init_exclusive_bar)					\
-	X(msix_vector_use)						\
-	X(msix_notify)							\
-	X(pci_ats_request_translation)					\
-	X(pci_pri_request_page)						\
-	X(pci_pri_register_notifier)					\
-	X(pci_pri_unregister_notifier)					\
-	X(pci_iommu_init_iotlb_notifier)				\
-	X(pci_iommu_register_iotlb_notifier)				\
-	X(pci_iommu_unregister_iotlb_notifier)				\
-	X(bql_lock_impl)						\
-	X(bql_unlock)							\
-	X(bql_locked)							\
-	X(rcu_register_thread)						\
-	X(qemu_get_cpu)							\
-	X(async_safe_run_on_cpu)
-
 /* So that a QEMU without one of them is refused by name, and not by the dynamic loader */
-#define QEMU_PRAGMA(text)	_Pragma(#text)
-#define QEMU_WEAK(name)		QEMU_PRAGMA(weak name)
-QEMU_SYMBOLS(QEMU_WEAK)
+#define QEMU_SYMBOL(name)	asm(".weak " #name);
+#include "abi_symbols.h"
+#undef QEMU_SYMBOL
 
 static inline void bql_lock(void)
 {

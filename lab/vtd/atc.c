@@ -11,12 +11,12 @@
 
 #include "svadev.h"
 
-static uint64_t page_tag(uint64_t addr)
+static __u64 page_tag(__u64 addr)
 {
 	return (addr >> PAGE_SHIFT) + 1;
 }
 
-static struct atc_entry *atc_slot(const struct svadev *dev, uint64_t addr)
+static struct atc_entry *atc_slot(const struct svadev *dev, __u64 addr)
 {
 	return &dev->atc[(addr >> PAGE_SHIFT) % ATC_ENTRIES];
 }
@@ -30,7 +30,7 @@ static struct atc_entry *atc_slot(const struct svadev *dev, uint64_t addr)
  * Context: svadev.lock held; the translation holds until it is released.
  * Return: it, or NULL.
  */
-const struct atc_entry *atc_find(const struct svadev *dev, uint64_t addr, bool write)
+const struct atc_entry *atc_find(const struct svadev *dev, __u64 addr, bool write)
 {
 	const struct atc_entry *entry = atc_slot(dev, addr);
 
@@ -46,13 +46,13 @@ const struct atc_entry *atc_find(const struct svadev *dev, uint64_t addr, bool w
  * Context: svadev.lock held.
  * Return: how many there were.
  */
-unsigned int atc_drop(struct svadev *dev, uint64_t addr, uint64_t last)
+unsigned int atc_drop(struct svadev *dev, __u64 addr, __u64 last)
 {
-	uint64_t first_tag = page_tag(addr), last_tag = page_tag(last);
+	__u64 first_tag = page_tag(addr), last_tag = page_tag(last);
 	unsigned int dropped = 0;
 
 	if (last_tag - first_tag < ATC_ENTRIES) {
-		for (uint64_t tag = first_tag; tag <= last_tag; tag++) {
+		for (__u64 tag = first_tag; tag <= last_tag; tag++) {
 			struct atc_entry *entry = atc_slot(dev, (tag - 1) << PAGE_SHIFT);
 
 			dropped += entry->tag == tag;
@@ -79,7 +79,7 @@ unsigned int atc_drop(struct svadev *dev, uint64_t addr, uint64_t last)
 static void invalidate(struct qemu_iommu_notifier *notifier, struct qemu_iotlb_entry *entry)
 {
 	struct svadev *dev = container_of(notifier, struct svadev, iotlb);
-	uint64_t first = entry->iova & ~entry->addr_mask;
+	__u64 first = entry->iova & ~entry->addr_mask;
 
 	pthread_mutex_lock(&dev->lock);
 	dev->counts.invalidations++;
@@ -95,7 +95,7 @@ static void invalidate(struct qemu_iommu_notifier *notifier, struct qemu_iotlb_e
  * Context: BQL held, no job is running.
  * Return: 0 or a negative errno.
  */
-int atc_listen(struct svadev *dev, uint32_t pasid)
+int atc_listen(struct svadev *dev, __u32 pasid)
 {
 	int ret;
 
@@ -126,7 +126,7 @@ int atc_listen(struct svadev *dev, uint32_t pasid)
 
 struct request {
 	struct svadev *dev;
-	uint64_t addr;
+	__u64 addr;
 	bool write;
 	enum svadev_cause cause;
 	int result;
@@ -138,7 +138,7 @@ static int translate(struct request *request)
 	struct svadev *dev = request->dev;
 	struct qemu_iotlb_entry result = { 0 };
 	struct atc_entry *entry;
-	uint32_t errors = 0;
+	__u32 errors = 0;
 	struct walk walk;
 	ssize_t n;
 
@@ -196,10 +196,10 @@ static void translate_work(void *cpu, union qemu_run_on_cpu_data data)
  * (vtd_iova_to_flpte()), which may bring back an entry that the guest has just cleared.
  *
  * Context: thread of the device, without locks.
- * Return: 0, -EAGAIN if the page has to be requested, -ESRCH if the PASID has no page table, -EIO if
- * ATS is off.
+ * Return: 0, -EAGAIN if the page has to be requested, -ESRCH if the PASID has no page table, -EIO
+ * if ATS is off.
  */
-int atc_translate(struct svadev *dev, uint64_t addr, bool write, enum svadev_cause *cause)
+int atc_translate(struct svadev *dev, __u64 addr, bool write, enum svadev_cause *cause)
 {
 	struct request request = { .dev = dev, .addr = addr, .write = write };
 

@@ -39,7 +39,7 @@ static bool is_running(struct svadev *dev)
 }
 
 /* Registers and PASID: for all but these the member is the register. */
-static uint64_t *job_register(struct svadev *dev, uint64_t reg)
+static __u64 *job_register(struct svadev *dev, __u64 reg)
 {
 	switch (reg) {
 	case SVADEV_REG_ADDR:
@@ -62,10 +62,10 @@ static uint64_t *job_register(struct svadev *dev, uint64_t reg)
 	return NULL;
 }
 
-static uint64_t read_reg(void *opaque, uint64_t reg, unsigned int size)
+static __u64 read_reg(void *opaque, __u64 reg, unsigned int size)
 {
 	struct svadev *dev = opaque;
-	uint64_t *member = job_register(dev, reg), value;
+	__u64 *member = job_register(dev, reg), value;
 
 	(void)size;
 	if (member)
@@ -82,13 +82,14 @@ static uint64_t read_reg(void *opaque, uint64_t reg, unsigned int size)
 	case SVADEV_REG_PASID:
 		return dev->regs.pasid;
 	}
-	if (reg < SVADEV_REG_COUNTS || reg % 8 || reg + 8 > SVADEV_REG_COUNTS + sizeof(dev->latched))
+	reg -= SVADEV_REG_COUNTS;
+	if (reg >= sizeof(dev->latched) || reg % 8)
 		return 0;
-	memcpy(&value, (char *)&dev->latched + reg - SVADEV_REG_COUNTS, sizeof(value));
+	memcpy(&value, (char *)&dev->latched + reg, sizeof(value));
 	return value;
 }
 
-static void command(struct svadev *dev, uint64_t value)
+static void command(struct svadev *dev, __u64 value)
 {
 	dev->status = 0;
 	switch (value) {
@@ -110,10 +111,10 @@ static void command(struct svadev *dev, uint64_t value)
 	}
 }
 
-static void write_reg(void *opaque, uint64_t reg, uint64_t data, unsigned int size)
+static void write_reg(void *opaque, __u64 reg, __u64 data, unsigned int size)
 {
 	struct svadev *dev = opaque;
-	uint64_t *member = job_register(dev, reg);
+	__u64 *member = job_register(dev, reg);
 
 	(void)size;
 	if (member)
@@ -163,8 +164,8 @@ fail:
 
 static void class_init(void *klass, const void *data)
 {
-	const uint16_t vendor = SVADEV_VENDOR_ID, device = SVADEV_DEVICE_ID;
-	const uint16_t class = CLASS_SYSTEM_OTHER;
+	const __u16 vendor = SVADEV_VENDOR_ID, device = SVADEV_DEVICE_ID;
+	const __u16 class = CLASS_SYSTEM_OTHER;
 	void (*const realize_fn)(void *, void **) = realize;
 
 	(void)data;

@@ -15,11 +15,11 @@
 #define DMAR_IQA_REG		0x90
 
 #define CAP_MAMV(cap)		(((cap) >> 48) & 0x3f)
-#define ECAP_SMPWC		(1ULL << 48)
+#define ECAP_SMPWC		BIT_ULL(48)
 
 /* Invalidation queue: 4 KiB << size, descriptors of 16 bytes or (scalable mode) 32 */
 #define IQA_SIZE(iqa)		(4096ULL << ((iqa) & 7))
-#define IQA_WIDE		(1ULL << 11)
+#define IQA_WIDE		BIT_ULL(11)
 #define IQA_ADDRESS		PAGE_MASK
 #define IQT_OFFSET		0x7fff0ULL
 
@@ -42,16 +42,16 @@ static unsigned int in_force;
 static char ecap_overlay[QEMU_REGION_ROOM] __attribute__((aligned(16)));
 static char iqt_overlay[QEMU_REGION_ROOM] __attribute__((aligned(16)));
 
-static uint64_t read_register(unsigned int reg, unsigned int size)
+static __u64 read_register(unsigned int reg, unsigned int size)
 {
-	uint64_t value = 0;
+	__u64 value = 0;
 
 	memory_region_dispatch_read(iommu_region, reg, &value, size == 8 ? LOG2_8_BYTES : 2,
 				    QEMU_ATTRS_UNSPECIFIED);
 	return value;
 }
 
-static void write_register(unsigned int reg, uint64_t value, unsigned int size)
+static void write_register(unsigned int reg, __u64 value, unsigned int size)
 {
 	memory_region_dispatch_write(iommu_region, reg, value, size == 8 ? LOG2_8_BYTES : 2,
 				     QEMU_ATTRS_UNSPECIFIED);
@@ -64,21 +64,21 @@ static void write_register(unsigned int reg, uint64_t value, unsigned int size)
  * Context: BQL held, after fixups_init().
  * Return: its value.
  */
-uint64_t iommu_read(unsigned int reg)
+__u64 iommu_read(unsigned int reg)
 {
 	return read_register(reg, 8);
 }
 
-/* ECAP says "not coherent" of page walks (SMPWC), and Linux refuses SVA then (intel_svm_check()). */
-static uint64_t ecap_read(void *opaque, uint64_t addr, unsigned int size)
+/* ECAP says that page walks are not coherent; Linux refuses SVA then (intel_svm_check()). */
+static __u64 ecap_read(void *opaque, __u64 addr, unsigned int size)
 {
-	uint64_t value = (iommu_read(DMAR_ECAP_REG) | ECAP_SMPWC) >> (addr * 8);
+	__u64 value = (iommu_read(DMAR_ECAP_REG) | ECAP_SMPWC) >> (addr * 8);
 
 	(void)opaque;
 	return size == 8 ? value : value & ((1ULL << (size * 8)) - 1);
 }
 
-static void ecap_write(void *opaque, uint64_t addr, uint64_t data, unsigned int size)
+static void ecap_write(void *opaque, __u64 addr, __u64 data, unsigned int size)
 {
 	(void)opaque;
 	write_register(DMAR_ECAP_REG + addr, data, size);
@@ -89,15 +89,15 @@ static void ecap_write(void *opaque, uint64_t addr, uint64_t data, unsigned int 
  * second-stage domains only (cache_tag_flush_iotlb()), and sends up to 2^35 pages: whenever a range
  * crosses a large power of two.  Ask for all pages of the PASID instead.
  */
-static void narrow_descriptors(uint64_t tail)
+static void narrow_descriptors(__u64 tail)
 {
-	uint64_t iqa = iommu_read(DMAR_IQA_REG);
-	uint64_t size = IQA_SIZE(iqa), step = iqa & IQA_WIDE ? 32 : 16;
-	uint64_t mamv = CAP_MAMV(iommu_read(DMAR_CAP_REG));
-	uint64_t offset = iommu_read(DMAR_IQT_REG) & IQT_OFFSET;
+	__u64 iqa = iommu_read(DMAR_IQA_REG);
+	__u64 size = IQA_SIZE(iqa), step = iqa & IQA_WIDE ? 32 : 16;
+	__u64 mamv = CAP_MAMV(iommu_read(DMAR_CAP_REG));
+	__u64 offset = iommu_read(DMAR_IQT_REG) & IQT_OFFSET;
 
 	for (; offset != tail && offset < size; offset = (offset + step) & (size - 1)) {
-		uint64_t address = (iqa & IQA_ADDRESS) + offset, desc[2];
+		__u64 address = (iqa & IQA_ADDRESS) + offset, desc[2];
 
 		if (address_space_rw(address_space_memory, address, QEMU_ATTRS_UNSPECIFIED, desc,
 				     sizeof(desc), false) != QEMU_MEMTX_OK)
@@ -113,13 +113,13 @@ static void narrow_descriptors(uint64_t tail)
 	}
 }
 
-static uint64_t iqt_read(void *opaque, uint64_t addr, unsigned int size)
+static __u64 iqt_read(void *opaque, __u64 addr, unsigned int size)
 {
 	(void)opaque;
 	return read_register(DMAR_IQT_REG + addr, size);
 }
 
-static void iqt_write(void *opaque, uint64_t addr, uint64_t data, unsigned int size)
+static void iqt_write(void *opaque, __u64 addr, __u64 data, unsigned int size)
 {
 	(void)opaque;
 	if (!addr)

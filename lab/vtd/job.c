@@ -8,7 +8,7 @@
 
 #define SCATTER_STEP	0x9e3779b1ULL	/* odd: goes to each of 2^n words once */
 
-static uint64_t now_ns(void)
+static __u64 now_ns(void)
 {
 	struct timespec time;
 
@@ -16,7 +16,7 @@ static uint64_t now_ns(void)
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-static void count_stall(struct svadev_counts *counts, uint64_t ns)
+static void count_stall(struct svadev_counts *counts, __u64 ns)
 {
 	unsigned int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
 
@@ -29,7 +29,7 @@ static void count_stall(struct svadev_counts *counts, uint64_t ns)
 	counts->stall_hist[bucket]++;
 }
 
-static void verify(struct svadev *dev, uint64_t addr, uint64_t found, uint64_t expected)
+static void verify(struct svadev *dev, __u64 addr, __u64 found, __u64 expected)
 {
 	struct svadev_counts *counts = &dev->counts;
 
@@ -46,13 +46,13 @@ static void verify(struct svadev *dev, uint64_t addr, uint64_t found, uint64_t e
  * Access a word whose translation is known.  By a pointer into the guest's memory, as a processor
  * of the guest does, so that both see the atomic operations of the other.  svadev.lock is held.
  */
-static int access_word(struct svadev *dev, const struct atc_entry *entry, uint64_t offset)
+static int access_word(struct svadev *dev, const struct atc_entry *entry, __u64 offset)
 {
 	const struct svadev_job *job = &dev->job;
-	uint64_t addr = job->addr + offset, len = sizeof(uint64_t);
-	uint64_t by_offset = job->seed + offset / sizeof(uint64_t);
+	__u64 addr = job->addr + offset, len = sizeof(__u64);
+	__u64 by_offset = job->seed + offset / sizeof(__u64);
 	bool write = job->op != SVADEV_OP_READ;
-	uint64_t *word;
+	__u64 *word;
 
 	word = address_space_map(address_space_memory, entry->address + addr % PAGE_SIZE, &len,
 				 write, QEMU_ATTRS_UNSPECIFIED);
@@ -76,7 +76,7 @@ static int access_word(struct svadev *dev, const struct atc_entry *entry, uint64
 }
 
 /* Make a translation known, by page requests if need be.  Counts these. */
-static int get_translation(struct svadev *dev, uint64_t addr, bool write, bool *requested)
+static int get_translation(struct svadev *dev, __u64 addr, bool write, bool *requested)
 {
 	enum svadev_cause cause;
 	int ret = atc_translate(dev, addr, write, &cause);
@@ -102,9 +102,9 @@ static int get_translation(struct svadev *dev, uint64_t addr, bool write, bool *
 }
 
 /* Access one word, however often its translation is taken away meanwhile. */
-static int do_word(struct svadev *dev, uint64_t offset)
+static int do_word(struct svadev *dev, __u64 offset)
 {
-	uint64_t addr = dev->job.addr + offset, begin = 0;
+	__u64 addr = dev->job.addr + offset, begin = 0;
 	bool write = dev->job.op != SVADEV_OP_READ, requested = false, first = true;
 	int ret = 0;
 
@@ -144,13 +144,13 @@ static int do_word(struct svadev *dev, uint64_t offset)
 static int do_pass(struct svadev *dev)
 {
 	const struct svadev_job *job = &dev->job;
-	uint64_t words = (job->len + job->stride - 1) / job->stride, scattered = words;
+	__u64 words = (job->len + job->stride - 1) / job->stride, scattered = words;
 	int ret;
 
 	if (job->flags & SVADEV_JOB_SCATTER && words > 1)
 		scattered = 1ULL << (64 - __builtin_clzll(words - 1));
-	for (uint64_t i = 0; i < scattered; i++) {
-		uint64_t word = i;
+	for (__u64 i = 0; i < scattered; i++) {
+		__u64 word = i;
 
 		if (job->flags & SVADEV_JOB_SCATTER)
 			word = i * SCATTER_STEP & (scattered - 1);
@@ -219,9 +219,9 @@ static int check_job(const struct svadev_job *job)
 	if (!job->pasid || !job->len || job->addr % PAGE_SIZE || job->len % PAGE_SIZE ||
 	    job->addr + job->len < job->addr)
 		return -EINVAL;
-	if (!job->stride || job->stride % sizeof(uint64_t) || job->stride > job->len)
+	if (!job->stride || job->stride % sizeof(__u64) || job->stride > job->len)
 		return -EINVAL;
-	if (job->op >= SVADEV_NR_OPS || job->flags & ~(uint64_t)SVADEV_JOB_FLAGS ||
+	if (job->op >= SVADEV_NR_OPS || job->flags & ~(__u64)SVADEV_JOB_FLAGS ||
 	    job->interval > SVADEV_MAX_INTERVAL)
 		return -EINVAL;
 	return 0;

@@ -15,7 +15,7 @@
 #define QUEUE_RETRIES	10000
 #define QUEUE_PAUSE_NS	1000000
 
-static int send_request(struct svadev *dev, uint64_t addr, bool write)
+static int send_request(struct svadev *dev, __u64 addr, bool write)
 {
 	int ret;
 
@@ -37,10 +37,10 @@ static int send_request(struct svadev *dev, uint64_t addr, bool write)
  * @write: whether it is to be written to
  *
  * Context: thread of the device, without locks.
- * Return: 0 if the guest has answered by success, -EFAULT if by something else, -EINTR if the job is
- * to stop, -EIO if there is no answer or page requests are off.
+ * Return: 0 if the guest has answered by success, -EFAULT if by something else, -EINTR if the job
+ * is to stop, -EIO if there is no answer or page requests are off.
  */
-int page_request(struct svadev *dev, uint64_t addr, bool write)
+int page_request(struct svadev *dev, __u64 addr, bool write)
 {
 	struct timespec deadline;
 	int ret;

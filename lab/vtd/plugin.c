@@ -9,9 +9,7 @@
 
 #include "svadev.h"
 
-#define EXPORT	__attribute__((visibility("default")))
-
-EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 unsigned int fixups_wanted = SVADEV_FIXUP_SMPWC | SVADEV_FIXUP_WIDEINV | SVADEV_FIXUP_DIRTY;
 
@@ -42,9 +40,6 @@ static bool parse_option(const char *arg)
 	return false;
 }
 
-EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_plugin_info *info, int argc,
-			       char **argv);
-
 /**
  * qemu_plugin_install() - register the device
  * @id: QEMU's, for calls of its plugin interface, of which there is none
@@ -56,8 +51,7 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_plugin_info *info,
  *
  * Return: 0, or something else for QEMU to give up.
  */
-int qemu_plugin_install(uint64_t id, const struct qemu_plugin_info *info, int argc,
-			       char **argv)
+int qemu_plugin_install(__u64 id, const struct qemu_plugin_info *info, int argc, char **argv)
 {
 	const char *problem = qemu_abi_problem(info);
 

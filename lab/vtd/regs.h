@@ -111,9 +111,9 @@ enum svadev_cause {
 
 /**
  * struct svadev_counts - counts of the present or last job
- * @result:		0 running, done or stopped, or a negative errno: -EFAULT the memory may not be
- *			accessed so; -ESRCH the PASID has no address space (any more); -EIO page requests
- *			are not answered or not possible
+ * @result:		0 running, done or stopped, or a negative errno: -EFAULT the memory may not
+ *			be accessed so; -ESRCH the PASID has no address space (any more); -EIO page
+ *			requests are not answered or not possible
  * @fail_addr:		address of the access that failed, if @result is not 0
  * @accesses:		completed accesses
  * @passes:		completed passes

@@ -10,15 +10,15 @@
  *   walk.c	a look into the first-stage page tables
  *   fixups.c	what makes up for defects of QEMU 11.1
  *
- * Locks, outer ones first: the big QEMU lock (BQL), svadev.lock.  The thread of a device never waits
- * for the BQL with its lock held, since invalidations come with the BQL held and take the lock.
+ * Locks, outer ones first: the big QEMU lock (BQL), svadev.lock.  The thread of a device does not
+ * wait for the BQL with its lock held: invalidations come with the BQL held and take the lock.
  */
 #ifndef _SVADEV_H
 #define _SVADEV_H
 
+#include <linux/types.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "abi.h"
 #include "regs.h"
@@ -27,27 +27,27 @@
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 #define PAGE_SHIFT	12
-#define PAGE_SIZE	(1ULL << PAGE_SHIFT)
+#define PAGE_SIZE	BIT_ULL(PAGE_SHIFT)
 #define PAGE_MASK	(~(PAGE_SIZE - 1))
 
 #define ATC_ENTRIES	65536
 
 struct atc_entry {
-	uint64_t tag;		/* page number + 1, 0 if unused */
-	uint64_t address;	/* of the page, physical */
+	__u64 tag;		/* page number + 1, 0 if unused */
+	__u64 address;	/* of the page, physical */
 	bool writable;
 };
 
 struct svadev_job {
-	uint32_t pasid;
-	uint64_t addr;
-	uint64_t len;
-	uint64_t stride;
-	uint64_t passes;
-	uint64_t seed;
-	uint64_t op;
-	uint64_t flags;
-	uint64_t interval;
+	__u32 pasid;
+	__u64 addr;
+	__u64 len;
+	__u64 stride;
+	__u64 passes;
+	__u64 seed;
+	__u64 op;
+	__u64 flags;
+	__u64 interval;
 };
 
 /**
@@ -78,7 +78,7 @@ struct svadev {
 	struct qemu_pri_notifier pri;
 	struct svadev_job regs;
 	int status;
-	uint32_t heard;
+	__u32 heard;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -89,7 +89,7 @@ struct svadev {
 	struct svadev_counts counts;
 	struct svadev_counts latched;
 	bool request_waits;
-	uint16_t request_prgi;
+	__u16 request_prgi;
 	int request_code;
 };
 
@@ -107,31 +107,31 @@ void job_latch(struct svadev *dev, bool reset);
 int job_init(struct svadev *dev);
 
 /* atc.c */
-const struct atc_entry *atc_find(const struct svadev *dev, uint64_t addr, bool write);
-int atc_translate(struct svadev *dev, uint64_t addr, bool write, enum svadev_cause *cause);
-unsigned int atc_drop(struct svadev *dev, uint64_t addr, uint64_t last);
-int atc_listen(struct svadev *dev, uint32_t pasid);
+const struct atc_entry *atc_find(const struct svadev *dev, __u64 addr, bool write);
+int atc_translate(struct svadev *dev, __u64 addr, bool write, enum svadev_cause *cause);
+unsigned int atc_drop(struct svadev *dev, __u64 addr, __u64 last);
+int atc_listen(struct svadev *dev, __u32 pasid);
 int atc_init(struct svadev *dev);
 
 /* page_request.c */
-int page_request(struct svadev *dev, uint64_t addr, bool write);
+int page_request(struct svadev *dev, __u64 addr, bool write);
 void page_response(struct qemu_pri_notifier *notifier, struct qemu_pri_response *response);
 
 /* walk.c */
 struct walk {
 	bool bound;		/* the PASID has a first-stage page table */
-	uint64_t entry;		/* the last one looked at */
-	uint64_t entry_address;
+	__u64 entry;		/* the last one looked at */
+	__u64 entry_address;
 	bool leaf;		/* it maps a page */
 	bool writable;		/* as are those above it */
 };
 
-void walk_first_stage(struct svadev *dev, uint32_t pasid, uint64_t addr, struct walk *walk);
+void walk_first_stage(struct svadev *dev, __u32 pasid, __u64 addr, struct walk *walk);
 enum svadev_cause walk_cause(const struct walk *walk, bool write);
 bool walk_set_dirty(const struct walk *walk);
 
 /* fixups.c */
-uint64_t iommu_read(unsigned int reg);
+__u64 iommu_read(unsigned int reg);
 unsigned int fixups_in_force(void);
 const char *fixups_init(void);
 extern unsigned long long fixups_dirtied;

@@ -40,9 +40,9 @@
 #define LEVEL_BITS		9
 
 /* Read a word of guest memory; what cannot be read is not present. */
-static uint64_t guest_word(uint64_t address)
+static __u64 guest_word(__u64 address)
 {
-	uint64_t word;
+	__u64 word;
 
 	if (address_space_rw(address_space_memory, address, QEMU_ATTRS_UNSPECIFIED, &word,
 			     sizeof(word), false) != QEMU_MEMTX_OK)
@@ -51,11 +51,11 @@ static uint64_t guest_word(uint64_t address)
 }
 
 /* The first-stage page table of a PASID, 0 if there is none. */
-static uint64_t first_stage_table(struct svadev *dev, uint32_t pasid)
+static __u64 first_stage_table(struct svadev *dev, __u32 pasid)
 {
-	uint16_t id = pci_requester_id(dev);
+	__u16 id = pci_requester_id(dev);
 	unsigned int bus = id >> 8, devfn = id & 0xff;
-	uint64_t word;
+	__u64 word;
 
 	word = guest_word((iommu_read(DMAR_RTADDR_REG) & TABLE_ADDRESS) + bus * ROOT_ENTRY_SIZE +
 			  devfn / CONTEXT_HALF * ROOT_HALF_SIZE);
@@ -84,9 +84,9 @@ static uint64_t first_stage_table(struct svadev *dev, uint32_t pasid)
  *
  * Context: BQL held.  Where virtual processors run meanwhile, the answer may be of no moment.
  */
-void walk_first_stage(struct svadev *dev, uint32_t pasid, uint64_t addr, struct walk *walk)
+void walk_first_stage(struct svadev *dev, __u32 pasid, __u64 addr, struct walk *walk)
 {
-	uint64_t table = first_stage_table(dev, pasid);
+	__u64 table = first_stage_table(dev, pasid);
 
 	*walk = (struct walk) { .bound = table, .writable = true };
 	if (!table)
@@ -118,7 +118,9 @@ enum svadev_cause walk_cause(const struct walk *walk, bool write)
 	if (!walk->leaf) {
 		if (!walk->entry)
 			return SVADEV_CAUSE_NONE;
-		return walk->entry & PTE_LINUX_PROTNONE ? SVADEV_CAUSE_PROTNONE : SVADEV_CAUSE_OTHER;
+		if (walk->entry & PTE_LINUX_PROTNONE)
+			return SVADEV_CAUSE_PROTNONE;
+		return SVADEV_CAUSE_OTHER;
 	}
 	return write && !walk->writable ? SVADEV_CAUSE_READONLY : SVADEV_CAUSE_MAPPED;
 }
@@ -134,7 +136,7 @@ enum svadev_cause walk_cause(const struct walk *walk, bool write)
  */
 bool walk_set_dirty(const struct walk *walk)
 {
-	uint64_t entry = walk->entry | PTE_ACCESSED | PTE_DIRTY;
+	__u64 entry = walk->entry | PTE_ACCESSED | PTE_DIRTY;
 
 	if (!walk->leaf || !walk->writable || entry == walk->entry)
 		return false;
