@@ -204,8 +204,11 @@ int atc_translate(struct svadev *dev, __u64 addr, bool write, enum svadev_cause 
 	struct request request = { .dev = dev, .addr = addr, .write = write };
 
 	sem_init(&request.done, 0, 0);
+	/* A halted processor that has just looked for work would miss the kick otherwise. */
+	bql_lock();
 	async_safe_run_on_cpu(qemu_get_cpu(0), translate_work,
 			      (union qemu_run_on_cpu_data) { .ptr = &request });
+	bql_unlock();
 	while (sem_wait(&request.done))
 		;
 	sem_destroy(&request.done);

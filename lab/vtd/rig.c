@@ -21,6 +21,7 @@
 
 #include "harness.h"
 #include "migrate_defer.h"
+#include "movers.h"
 #include "sva.h"
 #include "sva_uio.h"
 
@@ -100,7 +101,7 @@ static struct sva_testdev_job all_words(enum sva_testdev_op op, char *mem, size_
 }
 
 /*
- * The driver as its author meant it, without a library: a job over memory that nobody has touched,
+ * The driver as its author meant it, without a library: a job over memory that was never touched,
  * by the address that the process has for it, and its end by an interrupt.
  */
 TEST(by_hand)
@@ -283,6 +284,18 @@ static long long lazyfree_kb(const char *mem)
 	return kb;
 }
 
+/* Have the range clean, and the kernel look at it so. */
+static int make_lazyfree(char *mem, size_t size)
+{
+	int ret;
+
+	memset(mem, 1, size);
+	ret = lru_drain();
+	if (ret)
+		return ret;
+	return madvise(mem, size, MADV_FREE) ? -errno : lru_drain();
+}
+
 /*
  * A write of the device makes a page dirty that is young already; without the fixup it stays clean,
  * and reclaim would throw it away.
@@ -293,8 +306,7 @@ TEST_F(rig, dirty_bit)
 	bool works = fixed(self->fd, SVADEV_FIXUP_DIRTY);
 	long long all = self->size / 1024;
 
-	memset(self->mem, 1, self->size);
-	ASSERT_EQ(0, madvise(self->mem, self->size, MADV_FREE));
+	ASSERT_OK(make_lazyfree(self->mem, self->size));
 	for (size_t page = 0; page < PAGES; page++)
 		(void)*(volatile char *)(self->mem + page * page_size());
 	ASSERT_EQ(all, lazyfree_kb(self->mem));
@@ -310,8 +322,7 @@ TEST_F(rig, read_leaves_clean)
 {
 	struct sva_testdev_job job = sva_job(SVA_TESTDEV_READ, self->mem, self->size, 1);
 
-	memset(self->mem, 1, self->size);
-	ASSERT_EQ(0, madvise(self->mem, self->size, MADV_FREE));
+	ASSERT_OK(make_lazyfree(self->mem, self->size));
 	ASSERT_OK(sva_run(self->fd, &job, &self->stats));
 	EXPECT_EQ(self->size / 1024, lazyfree_kb(self->mem));
 	job.op = SVA_TESTDEV_WRITE;
@@ -339,7 +350,7 @@ TEST_F(rig, refused)
 	EXPECT_EQ((uintptr_t)page, self->stats.fail_addr);
 }
 
-/* A job that nobody could do is refused, and a second one at a time. */
+/* A job that cannot be done is refused, and a second one at a time. */
 TEST_F(rig, bad_job)
 {
 	struct sva_testdev_job good = sva_job(SVA_TESTDEV_READ, self->mem, self->size, 0);

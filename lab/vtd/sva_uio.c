@@ -186,12 +186,17 @@ static int try_bind(struct context *context, unsigned int index)
 		__real_close(lock);
 		return ret;
 	}
-	/* Descriptors are closed in order when a process ends. */
-	context->lock = fcntl(lock, F_DUPFD_CLOEXEC, context->uio + 1);
-	__real_close(lock);
+	context->lock = lock;
+	/* What a process leaves open is released from the highest number down (task_work_run()). */
+	if (context->uio < lock) {
+		int uio = context->uio;
+
+		context->uio = fcntl(uio, F_DUPFD_CLOEXEC, lock + 1);
+		__real_close(uio);
+	}
 	snprintf(path, sizeof(path), "/sys/class/uio/uio%u/device/pasid", index);
 	pasid = file_number(path);
-	if (context->lock < 0 || pasid <= 0 || get(context, SVADEV_REG_MAGIC) != SVADEV_MAGIC)
+	if (context->uio < 0 || pasid <= 0 || get(context, SVADEV_REG_MAGIC) != SVADEV_MAGIC)
 		return -EIO;
 	context->pasid = pasid;
 	context->owner = getpid();
@@ -202,8 +207,12 @@ static int try_bind(struct context *context, unsigned int index)
 
 static void unbind(struct context *context)
 {
-	if (context->uio < 0)
+	if (context->uio < 0) {
+		if (context->lock >= 0)
+			__real_close(context->lock);
+		context->lock = -1;
 		return;
+	}
 	/* A child has it, too, but not for its own address space. */
 	if (context->owner == getpid())
 		stop(context);
