@@ -146,10 +146,11 @@ static int translate(struct request *request)
 	/* To ask for it would be a fault that the IOMMU reports; a device does not have to. */
 	if (!walk.bound)
 		return -ESRCH;
-	n = pci_ats_request_translation(dev, dev->job.pasid, false, false, request->addr, PAGE_SIZE,
-					!request->write, &result, 1, &errors);
+	n = pci_ats_request_translation(dev, dev->job.pasid, false, false,
+					request->addr & PAGE_MASK, PAGE_SIZE, !request->write,
+					&result, 1, &errors);
 	if (n < 0)
-		return n == -EPERM || n == -ENODEV ? -EIO : -EAGAIN;
+		return -EIO;
 	if (n != 1 || errors || !(result.perm & QEMU_IOMMU_RO) ||
 	    (request->write && !(result.perm & QEMU_IOMMU_WO))) {
 		request->cause = walk_cause(&walk, request->write);
