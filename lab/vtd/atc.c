@@ -2,7 +2,7 @@
 /*
  * The address translation cache (ATC) of a device, which ATS fills and the IOMMU invalidates.
  *
- * Direct mapped, for pages of 4 KiB: of a huge page each part is asked for.
+ * Direct mapped, for pages of 4 KiB: a huge page has an entry for each of its parts.
  * Source: PCI Express specification 6.x, section 10 (ATS).
  */
 #include <errno.h>
@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #include "svadev.h"
+
+#define ATC_FILL_MAX	(2ULL << 20)
 
 static __u64 page_tag(__u64 addr)
 {
@@ -124,6 +126,24 @@ int atc_listen(struct svadev *dev, __u32 pasid)
 	return 0;
 }
 
+/* Cache what a translation says, of the 2 MiB around the address at most. */
+static void atc_fill(struct svadev *dev, const struct qemu_iotlb_entry *result, __u64 addr,
+		     bool write)
+{
+	__u64 mask = result->addr_mask < ATC_FILL_MAX ? result->addr_mask : ATC_FILL_MAX - 1;
+	__u64 first = addr & ~mask;
+
+	for (__u64 page = first; page <= (first | mask); page += PAGE_SIZE) {
+		struct atc_entry *entry = atc_slot(dev, page);
+
+		entry->tag = page_tag(page);
+		entry->address = (result->translated_addr & ~result->addr_mask) +
+				 (page & result->addr_mask);
+		/* Of a page that was asked for to be read the dirty bit is not set. */
+		entry->writable = write;
+	}
+}
+
 struct request {
 	struct svadev *dev;
 	__u64 addr;
@@ -137,7 +157,6 @@ static int translate(struct request *request)
 {
 	struct svadev *dev = request->dev;
 	struct qemu_iotlb_entry result = { 0 };
-	struct atc_entry *entry;
 	__u32 errors = 0;
 	struct walk walk;
 	ssize_t n;
@@ -162,12 +181,7 @@ static int translate(struct request *request)
 		fixups_dirtied += walk_set_dirty(&walk);
 	}
 	pthread_mutex_lock(&dev->lock);
-	entry = atc_slot(dev, request->addr);
-	entry->tag = page_tag(request->addr);
-	entry->address = (result.translated_addr & ~result.addr_mask) +
-			 (request->addr & PAGE_MASK & result.addr_mask);
-	/* Of a page that was asked for to be read the dirty bit is not set. */
-	entry->writable = request->write;
+	atc_fill(dev, &result, request->addr, request->write);
 	pthread_mutex_unlock(&dev->lock);
 	return 0;
 }

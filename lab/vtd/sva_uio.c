@@ -39,7 +39,9 @@ struct context {
 	int fd;			/* of /dev/null, what the caller has; 0 if unused */
 	int uio;		/* of /dev/uioN, -1 if not bound */
 	int lock;		/* holds the device while bound */
-	bool job;		/* one was started */
+	bool job;		/* one was started, */
+	bool here;		/* on the device that it has now */
+	struct svadev_counts counts;	/* or else, when it was unbound */
 	pid_t owner;		/* process that has bound it */
 	unsigned int pasid;
 	volatile __u64 *bar;
@@ -82,12 +84,14 @@ static int wait_end(const struct context *context, unsigned int timeout_ms)
 
 	while (get(context, SVADEV_REG_RUNNING)) {
 		struct pollfd event = { .fd = context->uio, .events = POLLIN };
+		int ready, pause = timeout_ms < POLL_MS ? timeout_ms : POLL_MS;
 		__u32 interrupts;
 
 		if (timeout_ms != SVA_TESTDEV_FOREVER && now() >= deadline)
 			return -ETIMEDOUT;
-		if (poll(&event, 1, timeout_ms < POLL_MS ? timeout_ms : POLL_MS) > 0 &&
-		    read(context->uio, &interrupts, sizeof(interrupts)) < 0)
+		ready = poll(&event, 1, pause);
+		if (ready < 0 ||
+		    (ready && read(context->uio, &interrupts, sizeof(interrupts)) < 0))
 			return -errno;
 	}
 	return 0;
@@ -200,7 +204,6 @@ static int try_bind(struct context *context, unsigned int index)
 		return -EIO;
 	context->pasid = pasid;
 	context->owner = getpid();
-	context->job = false;
 	/* It may have been left alone with a job of a process that has ended. */
 	return stop(context);
 }
@@ -214,8 +217,12 @@ static void unbind(struct context *context)
 		return;
 	}
 	/* A child has it, too, but not for its own address space. */
-	if (context->owner == getpid())
+	if (context->owner == getpid()) {
 		stop(context);
+		if (context->here)
+			read_counts(context, false, &context->counts);
+	}
+	context->here = false;
 	__real_close(context->uio);
 	__real_close(context->lock);
 	context->uio = -1;
@@ -271,41 +278,47 @@ static int start(struct context *context, const struct sva_testdev_job *job)
 		return -EFAULT;
 	ret = command(context, SVADEV_CMD_START);
 	if (!ret)
-		context->job = true;
+		context->job = context->here = true;
 	return ret;
+}
+
+/* Counts of the last job, wherever it ran */
+static void last_counts(struct context *context, bool reset, struct svadev_counts *counts)
+{
+	if (context->here)
+		read_counts(context, reset, counts);
+	else
+		*counts = context->counts;
 }
 
 static int wait_job(struct context *context, struct sva_testdev_wait *wait)
 {
 	struct svadev_counts counts;
-	int ret;
+	int ret = context->here ? wait_end(context, wait->timeout_ms) : 0;
 
-	if (!context->job)
-		return -ENOENT;
-	ret = wait_end(context, wait->timeout_ms);
 	if (ret)
 		return ret;
-	read_counts(context, false, &counts);
+	last_counts(context, false, &counts);
 	wait->result = counts.result;
 	return 0;
 }
 
 static int stats(struct context *context, struct sva_testdev_stats *stats)
 {
+	const unsigned int flags = stats->flags;
 	struct svadev_counts counts;
+	bool running;
 
-	if (stats->flags & ~SVA_TESTDEV_STATS_RESET)
+	if (flags & ~SVA_TESTDEV_STATS_RESET)
 		return -EINVAL;
-	if (!context->job)
-		return -ENOENT;
 	/* Before the counts: those of a job that has ended are its last. */
-	stats->running = get(context, SVADEV_REG_RUNNING);
-	read_counts(context, stats->flags & SVA_TESTDEV_STATS_RESET, &counts);
+	running = context->here && get(context, SVADEV_REG_RUNNING);
+	last_counts(context, flags & SVA_TESTDEV_STATS_RESET, &counts);
 	*stats = (struct sva_testdev_stats) {
-		.flags = stats->flags,
-		.running = stats->running,
+		.flags = flags,
+		.running = running,
 		.result = counts.result,
-		.pasid = context->pasid,
+		.pasid = context->uio < 0 ? 0 : context->pasid,
 		.fail_addr = counts.fail_addr,
 		.accesses = counts.accesses,
 		.passes = counts.passes,
@@ -353,11 +366,13 @@ static int handle(struct context *context, unsigned long cmd, void *arg)
 	case SVA_TESTDEV_JOB_START:
 		return context->uio < 0 ? -ENODEV : start(context, arg);
 	case SVA_TESTDEV_JOB_STOP:
-		return context->uio < 0 || !context->job ? -ENOENT : stop(context);
+		if (!context->job)
+			return -ENOENT;
+		return context->here ? stop(context) : 0;
 	case SVA_TESTDEV_JOB_WAIT:
-		return context->uio < 0 ? -ENOENT : wait_job(context, arg);
+		return context->job ? wait_job(context, arg) : -ENOENT;
 	case SVA_TESTDEV_STATS:
-		return context->uio < 0 ? -ENOENT : stats(context, arg);
+		return context->job ? stats(context, arg) : -ENOENT;
 	case SVA_TESTDEV_EVICT:
 		return context->uio < 0 ? -ENODEV : command(context, SVADEV_CMD_EVICT);
 	case SVA_TESTDEV_SAMPLE_START:

@@ -10,7 +10,7 @@
 
 #include "regs.h"
 
-#define SVA_UIO_JOB_SCATTER	0x80000000U	/* of a job's flags: SVADEV_JOB_SCATTER */
+#define SVA_UIO_JOB_SCATTER	0x40000000U	/* of a job's flags: SVADEV_JOB_SCATTER */
 
 __u64 uio_register(int fd, unsigned int reg);
 int uio_counts(int fd, struct svadev_counts *counts);
