@@ -85,7 +85,8 @@ static void invalidate(struct qemu_iommu_notifier *notifier, struct qemu_iotlb_e
 
 	pthread_mutex_lock(&dev->lock);
 	dev->counts.invalidations++;
-	dev->counts.dropped += atc_drop(dev, first, first | entry->addr_mask);
+	if (!(dev->job.flags & SVADEV_JOB_DEAF))
+		dev->counts.dropped += atc_drop(dev, first, first | entry->addr_mask);
 	pthread_mutex_unlock(&dev->lock);
 }
 

@@ -224,7 +224,7 @@ static int check_job(const struct svadev_job *job)
 	if (job->op >= SVADEV_NR_OPS || job->flags & ~(__u64)SVADEV_JOB_FLAGS ||
 	    job->interval > SVADEV_MAX_INTERVAL)
 		return -EINVAL;
-	return 0;
+	return job->flags & SVADEV_JOB_DEAF && job->op != SVADEV_OP_READ ? -EPERM : 0;
 }
 
 /**
@@ -250,6 +250,9 @@ int job_start(struct svadev *dev, const struct svadev_job *job)
 	    atc_listen(dev, job->pasid))
 		return -EIO;
 	pthread_mutex_lock(&dev->lock);
+	/* What has become stale meanwhile is for that job alone. */
+	if (dev->job.flags & SVADEV_JOB_DEAF)
+		atc_drop(dev, 0, ~0ULL);
 	dev->job = *job;
 	dev->counts = (struct svadev_counts) {
 		.invalidations = dev->counts.invalidations,

@@ -26,7 +26,8 @@
 /*
  * Start the job that the registers below describe; discards the counts of the one before.
  * EBUSY: one runs.  EINVAL: range not page aligned, empty or wrapped; stride 0, no multiple of 8,
- * or longer than the range; unknown op or flag; interval too long; no PASID.
+ * or longer than the range; unknown op or flag; interval too long; no PASID.  EPERM: a deaf job
+ * that is to write.
  * EIO: PASID, ATS or PRI is not enabled.
  */
 #define SVADEV_CMD_START	1
@@ -76,7 +77,12 @@ enum svadev_op {
 #define SVADEV_JOB_VERIFY	0x1
 /* Go to the words of a pass in a scattered order, each once, instead of one after the other. */
 #define SVADEV_JOB_SCATTER	0x2
-#define SVADEV_JOB_FLAGS	(SVADEV_JOB_VERIFY | SVADEV_JOB_SCATTER)
+/*
+ * Count invalidations, but forget nothing: for tests that show that they would notice a stale
+ * translation.  May only read.
+ */
+#define SVADEV_JOB_DEAF		0x4
+#define SVADEV_JOB_FLAGS	(SVADEV_JOB_VERIFY | SVADEV_JOB_SCATTER | SVADEV_JOB_DEAF)
 
 /*
  * Defects of QEMU 11.1 that the device makes up for.  Each can be left alone by an option of the

@@ -43,6 +43,7 @@ struct context {
 	bool here;		/* on the device that it has now */
 	struct svadev_counts counts;	/* or else, when it was unbound */
 	pid_t owner;		/* process that has bound it */
+	unsigned int flags;	/* SVA_TESTDEV_BIND_ */
 	unsigned int pasid;
 	volatile __u64 *bar;
 };
@@ -235,10 +236,11 @@ static int bind_context(struct context *context, struct sva_testdev_bind *arg)
 
 	if (context->uio >= 0)
 		return -EBUSY;
-	if (arg->flags & (SVA_TESTDEV_BIND_DEAF | SVA_TESTDEV_BIND_DIRECT))
+	if (arg->flags & SVA_TESTDEV_BIND_DIRECT)
 		return -EOPNOTSUPP;
-	if (arg->flags)
+	if (arg->flags & ~SVA_TESTDEV_BIND_DEAF)
 		return -EINVAL;
+	context->flags = arg->flags;
 	for (unsigned int i = 0; i < MAX_DEVICES; i++) {
 		ret = try_bind(context, i);
 		if (!ret)
@@ -265,6 +267,8 @@ static int start(struct context *context, const struct sva_testdev_job *job)
 		flags |= SVADEV_JOB_VERIFY;
 	if (job->flags & SVA_UIO_JOB_SCATTER)
 		flags |= SVADEV_JOB_SCATTER;
+	if (context->flags & SVA_TESTDEV_BIND_DEAF)
+		flags |= SVADEV_JOB_DEAF;
 	set(context, SVADEV_REG_PASID, context->pasid);
 	set(context, SVADEV_REG_ADDR, job->addr);
 	set(context, SVADEV_REG_LEN, job->len);
@@ -277,8 +281,10 @@ static int start(struct context *context, const struct sva_testdev_job *job)
 	if (job->addr + job->len >= job->addr && job->addr + job->len > user_end)
 		return -EFAULT;
 	ret = command(context, SVADEV_CMD_START);
-	if (!ret)
-		context->job = context->here = true;
+	if (!ret) {
+		context->job = true;
+		context->here = true;
+	}
 	return ret;
 }
 
