@@ -250,8 +250,8 @@ int job_start(struct svadev *dev, const struct svadev_job *job)
 	    atc_listen(dev, job->pasid))
 		return -EIO;
 	pthread_mutex_lock(&dev->lock);
-	/* What has become stale meanwhile is for that job alone. */
-	if (dev->job.flags & SVADEV_JOB_DEAF)
+	/* What has become stale meanwhile is for deaf jobs alone. */
+	if (dev->job.flags & ~job->flags & SVADEV_JOB_DEAF)
 		atc_drop(dev, 0, ~0ULL);
 	dev->job = *job;
 	dev->counts = (struct svadev_counts) {

@@ -206,7 +206,7 @@ static int try_bind(struct context *context, unsigned int index)
 	context->pasid = pasid;
 	context->owner = getpid();
 	/* It may have been left alone with a job of a process that has ended. */
-	return stop(context);
+	return stop(context) ?: command(context, SVADEV_CMD_EVICT);
 }
 
 static void unbind(struct context *context)
