@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "svadev.h"
+#include "ats.h"
 
 static const struct {
 	const char *name;

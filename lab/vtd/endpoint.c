@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The PCI Express function: capabilities, registers, interrupt. */
+/* The PCI Express function: registers, interrupt. */
 #include <string.h>
 
 #include "svadev.h"
 
-/* Extended capabilities, from where they begin */
-#define PASID_OFFSET		0x100
-#define ATS_OFFSET		0x108
-#define PRI_OFFSET		0x110
-#define PASID_WIDTH		20
-#define PRI_OUTSTANDING		32
-
 #define MSIX_BAR		1
 #define CLASS_SYSTEM_OTHER	0x0880
-
-#define set_error(errp, ...)	\
-	error_setg_internal(errp, __FILE__, __LINE__, __func__, __VA_ARGS__)
 
 /**
  * svadev_interrupt() - tell the driver that a job has ended
@@ -32,9 +22,9 @@ static bool is_running(struct svadev *dev)
 {
 	bool running;
 
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
 	running = dev->running;
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_unlock(&dev->ats.lock);
 	return running;
 }
 
@@ -100,9 +90,9 @@ static void command(struct svadev *dev, __u64 value)
 		job_stop(dev);
 		break;
 	case SVADEV_CMD_EVICT:
-		pthread_mutex_lock(&dev->lock);
-		atc_drop(dev, 0, ~0ULL);
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
+		atc_drop(&dev->ats, 0, ~0ULL);
+		pthread_mutex_unlock(&dev->ats.lock);
 		break;
 	case SVADEV_CMD_LATCH:
 	case SVADEV_CMD_LATCH_RESET:
@@ -133,46 +123,28 @@ static const struct qemu_region_ops bar_ops = {
 	.impl = { .min_access_size = 8, .max_access_size = 8 },
 };
 
-/*
- * Linux leaves ATS off if addresses of translations are not page aligned (pci_ats_init()), and PRI
- * if responses need no PASID (pci_enable_pri(), "PASID required").
- */
 static void realize(void *pci, void **errp)
 {
 	struct svadev *dev = pci;
-	const char *problem = fixups_init();
 
-	if (problem) {
-		set_error(errp, "svadev: %s", problem);
+	if (function_init(pci, 1, MSIX_BAR, false, errp))
 		return;
-	}
 	memory_region_init_io(dev->bar, dev, &bar_ops, dev, "svadev", SVADEV_BAR_SIZE);
 	pci_register_bar(dev, 0, 0, dev->bar);
-	if (pcie_endpoint_cap_init(dev, 0) < 0 || msix_init_exclusive_bar(dev, 1, MSIX_BAR, errp))
-		goto fail;
-	msix_vector_use(dev, 0);
-	pcie_pasid_init(dev, PASID_OFFSET, PASID_WIDTH, false, false);
-	pcie_ats_init(dev, ATS_OFFSET, true);
-	pcie_pri_init(dev, PRI_OFFSET, PRI_OUTSTANDING, true);
-	dev->pri.notify = page_response;
-	if (!atc_init(dev) && !job_init(dev))
-		return;
-fail:
-	if (!*errp)
+	if (ats_init(&dev->ats, pci) || job_init(dev))
 		set_error(errp, "svadev: the device could not be made");
 }
 
 static void class_init(void *klass, const void *data)
 {
-	const __u16 vendor = SVADEV_VENDOR_ID, device = SVADEV_DEVICE_ID;
-	const __u16 class = CLASS_SYSTEM_OTHER;
-	void (*const realize_fn)(void *, void **) = realize;
+	static const struct function_ids ids = {
+		.vendor = SVADEV_VENDOR_ID,
+		.device = SVADEV_DEVICE_ID,
+		.class = CLASS_SYSTEM_OTHER,
+	};
 
 	(void)data;
-	memcpy((char *)klass + QEMU_CLASS_REALIZE, &realize_fn, sizeof(realize_fn));
-	memcpy((char *)klass + QEMU_CLASS_VENDOR_ID, &vendor, sizeof(vendor));
-	memcpy((char *)klass + QEMU_CLASS_DEVICE_ID, &device, sizeof(device));
-	memcpy((char *)klass + QEMU_CLASS_CLASS_ID, &class, sizeof(class));
+	function_class_init(klass, realize, &ids);
 }
 
 static const struct qemu_interface_info interfaces[] = {

@@ -5,7 +5,7 @@
  *
  * Registers and descriptors: VT-d specification 4.x, sections 11.4 and 6.5.2.
  */
-#include "svadev.h"
+#include "ats.h"
 
 #define IOMMU_BASE		0xfed90000	/* Q35_HOST_BRIDGE_IOMMU_ADDR */
 

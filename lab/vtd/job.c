@@ -44,7 +44,7 @@ static void verify(struct svadev *dev, __u64 addr, __u64 found, __u64 expected)
 
 /*
  * Access a word whose translation is known.  By a pointer into the guest's memory, as a processor
- * of the guest does, so that both see the atomic operations of the other.  svadev.lock is held.
+ * of the guest does, so that both see the atomic operations of the other.  ats.lock is held.
  */
 static int access_word(struct svadev *dev, const struct atc_entry *entry, __u64 offset)
 {
@@ -79,24 +79,24 @@ static int access_word(struct svadev *dev, const struct atc_entry *entry, __u64 
 static int get_translation(struct svadev *dev, __u64 addr, bool write, bool *requested)
 {
 	enum svadev_cause cause;
-	int ret = atc_translate(dev, addr, write, &cause);
+	int ret = atc_translate(&dev->ats, addr, write, &cause);
 
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
 	dev->counts.translations++;
 	if (ret == -EAGAIN) {
 		dev->counts.requests++;
 		dev->counts.causes[cause]++;
 		dev->counts.last_request_addr = addr;
 	}
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_unlock(&dev->ats.lock);
 	if (ret != -EAGAIN)
 		return ret;
 	*requested = true;
-	ret = page_request(dev, addr, write);
+	ret = page_request(&dev->ats, addr, write);
 	if (ret == -EFAULT) {
-		pthread_mutex_lock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
 		dev->counts.refused++;
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_unlock(&dev->ats.lock);
 	}
 	return ret;
 }
@@ -111,21 +111,21 @@ static int do_word(struct svadev *dev, __u64 offset)
 	for (;;) {
 		const struct atc_entry *entry;
 
-		pthread_mutex_lock(&dev->lock);
-		if (dev->stop) {
-			pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
+		if (dev->ats.stop) {
+			pthread_mutex_unlock(&dev->ats.lock);
 			return -EINTR;
 		}
-		entry = atc_find(dev, addr, write);
+		entry = atc_find(&dev->ats, addr, write);
 		if (entry) {
 			ret = access_word(dev, entry, offset);
 			dev->counts.hits += first;
 			if (requested)
 				count_stall(&dev->counts, now_ns() - begin);
-			pthread_mutex_unlock(&dev->lock);
+			pthread_mutex_unlock(&dev->ats.lock);
 			break;
 		}
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_unlock(&dev->ats.lock);
 		if (first)
 			begin = now_ns();
 		first = false;
@@ -134,9 +134,9 @@ static int do_word(struct svadev *dev, __u64 offset)
 			break;
 	}
 	if (ret && ret != -EINTR) {
-		pthread_mutex_lock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
 		dev->counts.fail_addr = addr;
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_unlock(&dev->ats.lock);
 	}
 	return ret;
 }
@@ -169,19 +169,19 @@ static bool pause_after_pass(struct svadev *dev)
 	struct timespec end;
 	bool stop;
 
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
 	dev->counts.passes++;
 	if (dev->job.interval) {
 		clock_gettime(CLOCK_REALTIME, &end);
 		end.tv_nsec += dev->job.interval * 1000;
 		end.tv_sec += end.tv_nsec / 1000000000;
 		end.tv_nsec %= 1000000000;
-		while (!dev->stop)
-			if (pthread_cond_timedwait(&dev->wake, &dev->lock, &end) == ETIMEDOUT)
+		while (!dev->ats.stop)
+			if (pthread_cond_timedwait(&dev->ats.wake, &dev->ats.lock, &end) == ETIMEDOUT)
 				break;
 	}
-	stop = dev->stop;
-	pthread_mutex_unlock(&dev->lock);
+	stop = dev->ats.stop;
+	pthread_mutex_unlock(&dev->ats.lock);
 	return stop;
 }
 
@@ -193,10 +193,10 @@ static void *job_thread(void *arg)
 	for (;;) {
 		int ret = 0;
 
-		pthread_mutex_lock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
 		while (!dev->running)
-			pthread_cond_wait(&dev->wake, &dev->lock);
-		pthread_mutex_unlock(&dev->lock);
+			pthread_cond_wait(&dev->ats.wake, &dev->ats.lock);
+		pthread_mutex_unlock(&dev->ats.lock);
 
 		while (!dev->job.passes || dev->counts.passes < dev->job.passes) {
 			ret = do_pass(dev);
@@ -204,10 +204,10 @@ static void *job_thread(void *arg)
 				break;
 		}
 		bql_lock();
-		pthread_mutex_lock(&dev->lock);
+		pthread_mutex_lock(&dev->ats.lock);
 		dev->counts.result = ret == -EINTR ? 0 : ret;
 		dev->running = false;
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_unlock(&dev->ats.lock);
 		svadev_interrupt(dev);
 		bql_unlock();
 	}
@@ -241,27 +241,25 @@ int job_start(struct svadev *dev, const struct svadev_job *job)
 
 	if (ret)
 		return ret;
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
 	ret = dev->running ? -EBUSY : 0;
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_unlock(&dev->ats.lock);
 	if (ret)
 		return ret;
-	if (!pcie_pasid_enabled(dev) || !pcie_ats_enabled(dev) || !pcie_pri_enabled(dev) ||
-	    atc_listen(dev, job->pasid))
+	if (!function_enabled(dev) || atc_listen(&dev->ats, job->pasid))
 		return -EIO;
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
 	/* What has become stale meanwhile is for deaf jobs alone. */
 	if (dev->job.flags & ~job->flags & SVADEV_JOB_DEAF)
-		atc_drop(dev, 0, ~0ULL);
+		atc_drop(&dev->ats, 0, ~0ULL);
 	dev->job = *job;
-	dev->counts = (struct svadev_counts) {
-		.invalidations = dev->counts.invalidations,
-		.dropped = dev->counts.dropped,
-	};
-	dev->stop = false;
+	dev->ats.deaf = job->flags & SVADEV_JOB_DEAF;
+	dev->counts = (struct svadev_counts) { 0 };
+	dev->ats.late = 0;
+	dev->ats.stop = false;
 	dev->running = true;
-	pthread_cond_signal(&dev->wake);
-	pthread_mutex_unlock(&dev->lock);
+	pthread_cond_signal(&dev->ats.wake);
+	pthread_mutex_unlock(&dev->ats.lock);
 	return 0;
 }
 
@@ -273,10 +271,10 @@ int job_start(struct svadev *dev, const struct svadev_job *job)
  */
 void job_stop(struct svadev *dev)
 {
-	pthread_mutex_lock(&dev->lock);
-	dev->stop = true;
-	pthread_cond_signal(&dev->wake);
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
+	dev->ats.stop = true;
+	pthread_cond_signal(&dev->ats.wake);
+	pthread_mutex_unlock(&dev->ats.lock);
 }
 
 /**
@@ -288,11 +286,17 @@ void job_stop(struct svadev *dev)
  */
 void job_latch(struct svadev *dev, bool reset)
 {
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&dev->ats.lock);
+	dev->counts.invalidations = dev->ats.invalidations;
+	dev->counts.dropped = dev->ats.dropped;
+	dev->counts.late = dev->ats.late;
 	dev->counts.dirtied = fixups_dirtied;
 	dev->counts.narrowed = fixups_narrowed;
 	dev->latched = dev->counts;
-	if (reset)
+	if (reset) {
+		dev->ats.invalidations = 0;
+		dev->ats.dropped = 0;
+		dev->ats.late = 0;
 		dev->counts = (struct svadev_counts) {
 			.result = dev->latched.result,
 			.fail_addr = dev->latched.fail_addr,
@@ -303,7 +307,8 @@ void job_latch(struct svadev *dev, bool reset)
 			.mismatch_expected = dev->latched.mismatch_expected,
 			.mismatch_found = dev->latched.mismatch_found,
 		};
-	pthread_mutex_unlock(&dev->lock);
+	}
+	pthread_mutex_unlock(&dev->ats.lock);
 }
 
 /**
@@ -317,8 +322,6 @@ int job_init(struct svadev *dev)
 	pthread_t thread;
 	int ret;
 
-	pthread_mutex_init(&dev->lock, NULL);
-	pthread_cond_init(&dev->wake, NULL);
 	ret = pthread_create(&thread, NULL, job_thread, dev);
 	if (!ret)
 		pthread_detach(thread);

@@ -9,83 +9,83 @@
 #include <errno.h>
 #include <time.h>
 
-#include "svadev.h"
+#include "ats.h"
 
 #define ANSWER_SECONDS	60	/* before it is given up */
 #define QUEUE_RETRIES	10000
 #define QUEUE_PAUSE_NS	1000000
 
-static int send_request(struct svadev *dev, __u64 addr, bool write)
+static int send_request(struct ats *ats, __u64 addr, bool write)
 {
 	int ret;
 
 	bql_lock();
-	pthread_mutex_lock(&dev->lock);
-	dev->request_prgi = (dev->request_prgi + 1) & QEMU_PRI_PRGI_MASK;
-	dev->request_waits = true;
-	pthread_mutex_unlock(&dev->lock);
-	ret = pci_pri_request_page(dev, dev->job.pasid, false, false, addr & PAGE_MASK, true,
-				   dev->request_prgi, true, write);
+	pthread_mutex_lock(&ats->lock);
+	ats->request_prgi = (ats->request_prgi + 1) & QEMU_PRI_PRGI_MASK;
+	ats->request_waits = true;
+	pthread_mutex_unlock(&ats->lock);
+	ret = pci_pri_request_page(ats->pci, ats->pasid, false, false, addr & PAGE_MASK, true,
+				   ats->request_prgi, true, write);
 	bql_unlock();
 	return ret;
 }
 
 /**
  * page_request() - have the guest map a page
- * @dev: the device
+ * @ats: of the device and PASID
  * @addr: an address in it
  * @write: whether it is to be written to
  *
  * Context: thread of the device, without locks.
- * Return: 0 if the guest has answered by success, -EFAULT if by something else, -EINTR if the job
- * is to stop, -EIO if there is no answer or page requests are off.
+ * Return: 0 if the guest has answered by success, -EFAULT if by something else, -EINTR if the
+ * thread is to stop, -EIO if there is no answer or page requests are off.
  */
-int page_request(struct svadev *dev, __u64 addr, bool write)
+int page_request(struct ats *ats, __u64 addr, bool write)
 {
 	struct timespec deadline;
 	int ret;
 
 	/* The queue of the IOMMU may be full for a moment. */
-	for (int i = 0; (ret = send_request(dev, addr, write)) && i < QUEUE_RETRIES; i++) {
+	for (int i = 0; (ret = send_request(ats, addr, write)) && i < QUEUE_RETRIES; i++) {
 		if (ret == -EPERM || ret == -ENODEV)
 			break;
 		nanosleep(&(struct timespec) { .tv_nsec = QUEUE_PAUSE_NS }, NULL);
 	}
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += ANSWER_SECONDS;
-	pthread_mutex_lock(&dev->lock);
-	while (!ret && dev->request_waits && !dev->stop)
-		if (pthread_cond_timedwait(&dev->wake, &dev->lock, &deadline) == ETIMEDOUT)
+	pthread_mutex_lock(&ats->lock);
+	while (!ret && ats->request_waits && !ats->stop)
+		if (pthread_cond_timedwait(&ats->wake, &ats->lock, &deadline) == ETIMEDOUT)
 			break;
 	if (ret)
 		ret = -EIO;
-	else if (dev->request_waits)
-		ret = dev->stop ? -EINTR : -EIO;
-	else if (dev->request_code != QEMU_PRI_SUCCESS)
+	else if (ats->request_waits)
+		ret = ats->stop ? -EINTR : -EIO;
+	else if (ats->request_code != QEMU_PRI_SUCCESS)
 		ret = -EFAULT;
-	dev->request_waits = false;
-	pthread_mutex_unlock(&dev->lock);
+	ats->request_waits = false;
+	pthread_mutex_unlock(&ats->lock);
 	return ret;
 }
 
 /**
  * page_response() - a page group response has come
- * @notifier: that of the device
+ * @notifier: that of the PASID
  * @response: what it says
  *
  * Context: BQL held, in the processor that has written the tail of the invalidation queue.
  */
 void page_response(struct qemu_pri_notifier *notifier, struct qemu_pri_response *response)
 {
-	struct svadev *dev = container_of(notifier, struct svadev, pri);
+	struct ats *ats = container_of(notifier, struct ats, pri);
 
-	pthread_mutex_lock(&dev->lock);
-	if (dev->request_waits && response->prgi == dev->request_prgi) {
-		dev->request_waits = false;
-		dev->request_code = response->code;
-		pthread_cond_signal(&dev->wake);
+	pthread_mutex_lock(&ats->lock);
+	if (ats->request_waits && response->prgi == ats->request_prgi) {
+		ats->request_waits = false;
+		ats->request_code = response->code;
+		pthread_cond_signal(&ats->wake);
 	} else {
-		dev->counts.late++;
+		ats->late++;
 	}
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_unlock(&ats->lock);
 }

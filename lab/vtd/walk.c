@@ -6,7 +6,7 @@
  * Layout: VT-d specification 4.x, section 9 (translation structure formats) and 3.6 (first-stage
  * translation).  All reads are of guest memory and without side effects.
  */
-#include "svadev.h"
+#include "ats.h"
 
 #define DMAR_RTADDR_REG		0x20	/* section 11.4.5 */
 #define TABLE_ADDRESS		PAGE_MASK
@@ -51,9 +51,9 @@ static __u64 guest_word(__u64 address)
 }
 
 /* The first-stage page table of a PASID, 0 if there is none. */
-static __u64 first_stage_table(struct svadev *dev, __u32 pasid)
+static __u64 first_stage_table(void *pci, __u32 pasid)
 {
-	__u16 id = pci_requester_id(dev);
+	__u16 id = pci_requester_id(pci);
 	unsigned int bus = id >> 8, devfn = id & 0xff;
 	__u64 word;
 
@@ -77,16 +77,16 @@ static __u64 first_stage_table(struct svadev *dev, __u32 pasid)
 
 /**
  * walk_first_stage() - look up an address as the IOMMU would
- * @dev: the device
+ * @pci: the function
  * @pasid: its PASID
  * @addr: the address
  * @walk: what was found
  *
  * Context: BQL held.  Where virtual processors run meanwhile, the answer may be of no moment.
  */
-void walk_first_stage(struct svadev *dev, __u32 pasid, __u64 addr, struct walk *walk)
+void walk_first_stage(void *pci, __u32 pasid, __u64 addr, struct walk *walk)
 {
-	__u64 table = first_stage_table(dev, pasid);
+	__u64 table = first_stage_table(pci, pasid);
 
 	*walk = (struct walk) { .bound = table, .writable = true };
 	if (!table)
