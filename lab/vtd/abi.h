@@ -144,6 +144,21 @@ struct qemu_plugin_info {
 	bool system_emulation;
 };
 
+/* Of glib: GArray and GByteArray begin with where the elements are, and how many. */
+struct glib_array {
+	void *data;
+	unsigned int len;
+};
+
+/* Of the plugin interface; what follows in later versions is not used, nor is the size. */
+struct qemu_register {
+	void *handle;
+	const char *name;
+	const char *feature;
+};
+
+#define QEMU_CB_RW_REGS_PC	3	/* QEMU_PLUGIN_CB_RW_REGS_PC */
+
 /* What QEMU looks for (qemu-plugin.h): all else is hidden, see the Makefile. */
 #pragma GCC visibility push(default)
 extern int qemu_plugin_version;
@@ -212,6 +227,27 @@ void rcu_register_thread(void);
 void *qemu_get_cpu(int index);
 void async_safe_run_on_cpu(void *cpu, void (*func)(void *cpu, union qemu_run_on_cpu_data data),
 			   union qemu_run_on_cpu_data data);
+
+/* The plugin interface: instrumentation of the guest's code, for an instruction that TCG lacks */
+void qemu_plugin_register_vcpu_init_cb(__u64 id, void (*cb)(unsigned int cpu, void *data),
+				       void *data);
+void qemu_plugin_register_vcpu_tb_trans_cb(__u64 id, void (*cb)(void *tb, void *data),
+					   void *data);
+void qemu_plugin_register_vcpu_insn_exec_cb(void *insn, void (*cb)(unsigned int cpu, void *data),
+					    int flags, void *data);
+size_t qemu_plugin_tb_n_insns(const void *tb);
+void *qemu_plugin_tb_get_insn(const void *tb, size_t index);
+__u64 qemu_plugin_tb_vaddr(const void *tb);
+size_t qemu_plugin_insn_data(const void *insn, void *dest, size_t len);
+__u64 qemu_plugin_insn_vaddr(const void *insn);
+struct glib_array *qemu_plugin_get_registers(void);
+bool qemu_plugin_read_register(void *handle, struct glib_array *buf);
+bool qemu_plugin_read_memory_vaddr(__u64 addr, struct glib_array *buf, size_t len);
+bool qemu_plugin_translate_vaddr(__u64 addr, __u64 *physical);
+void qemu_plugin_set_pc(__u64 pc);
+struct glib_array *g_byte_array_new(void);
+struct glib_array *g_byte_array_set_size(struct glib_array *array, unsigned int len);
+unsigned int g_array_get_element_size(struct glib_array *array);
 
 /* So that a QEMU without one of them is refused by name, and not by the dynamic loader */
 #define QEMU_SYMBOL(name)	asm(".weak " #name);

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A plugin of QEMU that brings a device: -plugin svadev.so[,OPTION=on|off...] -device svadev
+ * A plugin of QEMU that brings devices:
+ *   -plugin svadev.so[,OPTION=on|off...] -device svadev -device svadev-dsa
  *
- * Options, all on unless said otherwise: smpwc, wideinv, dirty, see SVADEV_FIXUP_ in regs.h.
+ * Options: smpwc, wideinv, dirty, see SVADEV_FIXUP_ in regs.h, on if not said otherwise;
+ * movdir64b, which makes the guest's processors execute that instruction, off.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "dsa.h"
+#include "movdir64b.h"
 #include "svadev.h"
 
 int qemu_plugin_version = QEMU_PLUGIN_VERSION;
@@ -22,10 +26,16 @@ static const struct {
 	{ "dirty", SVADEV_FIXUP_DIRTY },
 };
 
+static bool movdir64b_wanted;
+
 static bool parse_option(const char *arg)
 {
 	const char *value = strchr(arg, '=');
 
+	if (!strcmp(arg, "movdir64b=on") || !strcmp(arg, "movdir64b=off")) {
+		movdir64b_wanted = !strcmp(value, "=on");
+		return true;
+	}
 	for (size_t i = 0; value && i < ARRAY_SIZE(options); i++) {
 		size_t len = strlen(options[i].name);
 
@@ -41,8 +51,8 @@ static bool parse_option(const char *arg)
 }
 
 /**
- * qemu_plugin_install() - register the device
- * @id: QEMU's, for calls of its plugin interface, of which there is none
+ * qemu_plugin_install() - register the devices
+ * @id: QEMU's, for calls of its plugin interface
  * @info: about QEMU
  * @argc: number of options
  * @argv: options
@@ -55,7 +65,6 @@ int qemu_plugin_install(__u64 id, const struct qemu_plugin_info *info, int argc,
 {
 	const char *problem = qemu_abi_problem(info);
 
-	(void)id;
 	if (problem) {
 		fprintf(stderr, "svadev: this QEMU can't be used: %s\n", problem);
 		return -1;
@@ -67,5 +76,9 @@ int qemu_plugin_install(__u64 id, const struct qemu_plugin_info *info, int argc,
 		return -1;
 	}
 	type_register_static(&svadev_type);
+	type_register_static(&dsa_type);
+	/* It looks at all code that QEMU translates: a boot takes longer. */
+	if (movdir64b_wanted)
+		movdir64b_init(id);
 	return 0;
 }
