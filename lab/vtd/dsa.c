@@ -34,11 +34,11 @@
 
 #define VERSION			0x100	/* DEVICE_VERSION_1 */
 /* block_on_fault, overlap_copy, cache_control_mem, cache_control_cache, and config_en */
-#define GENCAP			(0xfULL | DSA_MAX_XFER_SHIFT << 16 | DSA_MAX_BATCH_SHIFT << 21 | \
-				 BIT_ULL(31))
+#define GENCAP			(0xfULL | DSA_MAX_XFER_SHIFT << 16 | \
+				 DSA_MAX_BATCH_SHIFT << 21 | BIT_ULL(31))
 /* dedicated_mode, priority, wq_prs_support; WQCFG has 32 bytes */
-#define WQCAP			(DSA_TOTAL_WQ_SIZE | DSA_NR_WQS << 16 | BIT_ULL(49) | BIT_ULL(51) | \
-				 BIT_ULL(55))
+#define WQCAP			(DSA_TOTAL_WQ_SIZE | DSA_NR_WQS << 16 | BIT_ULL(49) | \
+				 BIT_ULL(51) | BIT_ULL(55))
 #define READ_BUFFERS		8
 #define GRPCAP			(DSA_NR_GROUPS | READ_BUFFERS << 8)
 

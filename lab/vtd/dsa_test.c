@@ -4,15 +4,15 @@
  * space gets from a dedicated work queue, with and without "block on fault", and that nothing hangs
  * when a queue, the device or the process goes away in the middle of a batch.
  *
- * Each test configures the device anew.  Queues 0 and 1 block on fault, queue 2 does not, queue 3 is
- * the kernel's.
+ * Each test configures the device anew.  Queues 0 and 1 block on fault, queue 2 does not, queue 3
+ * is the kernel's.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/idxd.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +28,11 @@
 
 #define ACCEL_CONFIG	"/opt/accel-config/accel-config"
 #define DEVICE		"/sys/bus/dsa/devices/dsa0"
+#define DMATEST		"/sys/module/dmatest/parameters/"
 #define PAGES		64
 #define WAIT_SECONDS	60
 #define MAX_BATCH	64
+#define MAX_TRANSFER	(2 << 20)
 #define BATCH_PAGES	16	/* of each descriptor of a long batch */
 
 #define FLAGS_RECORD	(IDXD_OP_FLAG_CRAV | IDXD_OP_FLAG_RCR)
@@ -66,23 +68,41 @@ static int run(const char *command)
 	return pclose(pipe);
 }
 
+/* Run accel-config with these arguments. */
+__attribute__((format(printf, 1, 2)))
+static int accel(const char *fmt, ...)
+{
+	char command[400], args[300];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(args, sizeof(args), fmt, ap);
+	va_end(ap);
+	snprintf(command, sizeof(command), "%s %s", ACCEL_CONFIG, args);
+	return run(command);
+}
+
+static int configure_wq(unsigned int n, const char *type, const char *driver, int block)
+{
+	return accel("config-wq dsa0/wq0.%u --group-id=0 --mode=dedicated --type=%s --name=%s%u "
+		     "--driver-name=%s --priority=10 --wq-size=16 --max-batch-size=%d "
+		     "--max-transfer-size=%d --block-on-fault=%d",
+		     n, type, driver, n, driver, MAX_BATCH, MAX_TRANSFER, block);
+}
+
 static int configure(void)
 {
-	return run("set -e; accel=" ACCEL_CONFIG ";"
-		   "$accel config-engine dsa0/engine0.0 --group-id=0;"
-		   "for wq in 0 1 2; do"
-		   "  bof=1; [ $wq != 2 ] || bof=0;"
-		   "  $accel config-wq dsa0/wq0.$wq --group-id=0 --mode=dedicated --type=user"
-		   "    --name=user$wq --driver-name=user --priority=10 --wq-size=16"
-		   "    --max-batch-size=64 --max-transfer-size=2097152 --block-on-fault=$bof;"
-		   "done;"
-		   "$accel enable-device dsa0;"
-		   "$accel enable-wq dsa0/wq0.0 dsa0/wq0.1 dsa0/wq0.2");
+	return accel("config-engine dsa0/engine0.0 --group-id=0") ?:
+	       configure_wq(FIRST, "user", "user", 1) ?:
+	       configure_wq(SECOND, "user", "user", 1) ?:
+	       configure_wq(PLAIN, "user", "user", 0) ?:
+	       accel("enable-device dsa0") ?:
+	       accel("enable-wq dsa0/wq0.0 dsa0/wq0.1 dsa0/wq0.2");
 }
 
 static int unconfigure(void)
 {
-	return run(ACCEL_CONFIG " disable-device dsa0");
+	return accel("disable-device dsa0");
 }
 
 /* A setting of the driver, for instance "wq0.0/state"; the text is overwritten by the next call. */
@@ -274,7 +294,7 @@ FIXTURE_TEARDOWN(dsa)
 
 TEST_F(dsa, configured_by_accel_config)
 {
-	EXPECT_EQ(0, run(ACCEL_CONFIG " list"));
+	EXPECT_EQ(0, accel("list"));
 	EXPECT_STREQ("enabled", attribute("state"));
 	EXPECT_STREQ("enabled", attribute("wq0.0/state"));
 	EXPECT_STREQ("dedicated", attribute("wq0.0/mode"));
@@ -635,12 +655,12 @@ TEST_F(dsa, disabled_in_mid_batch)
 
 	batch = submit_long(&self->queues[FIRST]);
 	ASSERT_NE(NULL, batch);
-	EXPECT_EQ(0, run(ACCEL_CONFIG " disable-wq -f dsa0/wq0.0"));
+	EXPECT_EQ(0, accel("disable-wq -f dsa0/wq0.0"));
 	EXPECT_STREQ("disabled", attribute("wq0.0/state"));
 
 	batch = submit_long(&self->queues[SECOND]);
 	ASSERT_NE(NULL, batch);
-	EXPECT_EQ(0, run(ACCEL_CONFIG " disable-device -f dsa0"));
+	EXPECT_EQ(0, accel("disable-device -f dsa0"));
 	EXPECT_STREQ("disabled", attribute("state"));
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		queue_close(&self->queues[i]);
@@ -655,20 +675,19 @@ TEST_F(dsa, disabled_in_mid_batch)
 /* A queue of the kernel's, for its DMA engine test (CONFIG_DMATEST). */
 TEST_F(dsa, dmatest)
 {
-	ASSERT_EQ(0, access("/sys/module/dmatest/parameters/run", W_OK));
-	ASSERT_EQ(0, run("accel=" ACCEL_CONFIG "; $accel config-wq dsa0/wq0.3 --group-id=0"
-			 " --mode=dedicated --type=kernel --name=dmaengine"
-			 " --driver-name=dmaengine --priority=10 --wq-size=16"
-			 " --max-batch-size=64 --max-transfer-size=2097152 &&"
-			 "$accel enable-wq dsa0/wq0.3"));
+	ASSERT_EQ(0, access(DMATEST "run", W_OK));
+	ASSERT_EQ(0, configure_wq(KERNEL, "kernel", "dmaengine", 0));
+	ASSERT_EQ(0, accel("enable-wq dsa0/wq0.3"));
 	EXPECT_STREQ("enabled", attribute("wq0.3/state"));
-	ASSERT_EQ(0, run("dmesg -c >/dev/null; cd /sys/module/dmatest/parameters &&"
-			 "echo 100 >iterations && echo 1 >threads_per_chan &&"
-			 "echo 2000 >timeout && echo dma0chan0 >channel && echo 1 >run &&"
-			 "cat wait && dmesg | grep dmatest"));
+	ASSERT_EQ(0, run("dmesg -c >/dev/null"));
+	ASSERT_EQ(0, run("echo 100 >" DMATEST "iterations"));
+	ASSERT_EQ(0, run("echo 1 >" DMATEST "threads_per_chan"));
+	ASSERT_EQ(0, run("echo 20000 >" DMATEST "timeout"));
+	ASSERT_EQ(0, run("echo dma0chan0 >" DMATEST "channel"));
+	ASSERT_EQ(0, run("echo 1 >" DMATEST "run; cat " DMATEST "wait"));
 	EXPECT_EQ(0, run("dmesg | grep -E 'dmatest: .*summary 100 tests, 0 failures'"));
-	EXPECT_EQ(0, run("echo 0 >/sys/module/dmatest/parameters/run;" ACCEL_CONFIG
-			 " disable-wq dsa0/wq0.3"));
+	EXPECT_EQ(0, run("echo 0 >" DMATEST "run"));
+	EXPECT_EQ(0, accel("disable-wq dsa0/wq0.3"));
 }
 
 TEST_HARNESS_MAIN

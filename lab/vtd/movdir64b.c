@@ -2,8 +2,8 @@
 /*
  * MOVDIR64B for TCG, which does not have it: a store of 64 bytes that nothing comes in between.
  *
- * For TCG it is an invalid instruction, and as such the last one of a translation block.  A callback
- * before it does its work, and has the processor go on after it.
+ * For TCG it is an invalid instruction, and as such the last one of a translation block.  A
+ * callback before it does its work, and has the processor go on after it.
  *
  * Encoding (Intel SDM, volume 2): 66 [REX] 0f 38 f8 /r; the address of the source is the memory
  * operand, that of the destination is in the register.  Not known here: memory operands with an
