@@ -102,7 +102,7 @@ void dsa_error(struct dsa *dsa, const struct dsa_wq *wq, __u8 error,
 	}
 	memset(dsa->swerr, 0, sizeof(dsa->swerr));
 	dsa->swerr[0] = SWERR_VALID | SWERR_DESC_VALID | SWERR_WQ_VALID | error << 8 |
-			(__u32)(wq - dsa->wqs) << 16;
+			(__u32)(wq - dsa->queues) << 16;
 	dsa->swerr[1] = desc->opcode | wq_pasid(wq) << 8;
 	memcpy(&dsa->swerr[4], &fault_addr, sizeof(fault_addr));
 	if (dsa->genctrl & GENCTRL_SOFTERR_INT)
@@ -114,7 +114,7 @@ static __u32 *table_word(struct dsa *dsa, __u64 reg)
 	if (reg >= GRPCFG && reg - GRPCFG < sizeof(dsa->grpcfg))
 		return &dsa->grpcfg[(reg - GRPCFG) / 4];
 	if (reg >= WQCFG && reg - WQCFG < DSA_NR_WQS * DSA_WQCFG_SIZE)
-		return &dsa->wqs[(reg - WQCFG) / DSA_WQCFG_SIZE]
+		return &dsa->queues[(reg - WQCFG) / DSA_WQCFG_SIZE]
 				.cfg[(reg - WQCFG) % DSA_WQCFG_SIZE / 4];
 	if (reg >= MSIX_PERM && reg - MSIX_PERM < sizeof(dsa->msix_perm))
 		return &dsa->msix_perm[(reg - MSIX_PERM) / 4];
@@ -205,7 +205,7 @@ static void write_table(struct dsa *dsa, __u64 reg, __u32 data)
 		*word = data;
 		return;
 	}
-	wq = &dsa->wqs[(reg - WQCFG) / DSA_WQCFG_SIZE];
+	wq = &dsa->queues[(reg - WQCFG) / DSA_WQCFG_SIZE];
 	pthread_mutex_lock(&dsa->lock);
 	state = *word & 3u << WQCFG_STATE_SHIFT;
 	/* That of an enabled work queue does not change. */
@@ -287,7 +287,7 @@ static void write_portal(void *opaque, __u64 addr, __u64 data, unsigned int size
 		return;
 	dsa->portal[part] = data;
 	if (part == ARRAY_SIZE(dsa->portal) - 1)
-		submit(dsa, &dsa->wqs[addr / PAGE_SIZE / PORTALS_PER_WQ]);
+		submit(dsa, &dsa->queues[addr / PAGE_SIZE / PORTALS_PER_WQ]);
 }
 
 /* The next descriptor: one of each work queue in turn.  dsa.lock is held. */
@@ -296,9 +296,9 @@ static struct dsa_wq *next_wq(struct dsa *dsa)
 	for (unsigned int i = 0; i < DSA_NR_WQS; i++) {
 		unsigned int n = (dsa->next_wq + i) % DSA_NR_WQS;
 
-		if (dsa->wqs[n].queued) {
+		if (dsa->queues[n].queued) {
 			dsa->next_wq = n + 1;
-			return &dsa->wqs[n];
+			return &dsa->queues[n];
 		}
 	}
 	return NULL;

@@ -94,7 +94,7 @@ struct dsa_wq {
  * @state:	DSA_STATE_
  * @command:	the present one, if CMDSTS says that it is active
  * @status:	CMDSTS
- * @wqs:	work queues
+ * @queues:	work queues
  * @current:	that of the descriptor that is being worked at
  * @next_wq:	to be asked first for the next descriptor
  * @counts:	counts
@@ -118,7 +118,7 @@ struct dsa {
 	__u32 state;
 	__u32 command;
 	__u32 status;
-	struct dsa_wq wqs[DSA_NR_WQS];
+	struct dsa_wq queues[DSA_NR_WQS];
 	struct dsa_wq *current;
 	unsigned int next_wq;
 	struct dsa_counts counts;

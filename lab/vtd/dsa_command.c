@@ -68,7 +68,7 @@ static bool disables(enum command_code code)
 /* Whether a command waits for a work queue. */
 static bool concerns(const struct dsa *dsa, const struct dsa_wq *wq)
 {
-	__u32 operand = COMMAND_OPERAND(dsa->command), n = wq - dsa->wqs;
+	__u32 operand = COMMAND_OPERAND(dsa->command), n = wq - dsa->queues;
 
 	switch (COMMAND_CODE(dsa->command)) {
 	case DISABLE_DEVICE:
@@ -122,7 +122,7 @@ void command_start(struct dsa *dsa, __u32 command)
 		dsa->command = command;
 		dsa->status = DSA_STATUS_ACTIVE;
 		for (int i = 0; i < DSA_NR_WQS; i++) {
-			struct dsa_wq *wq = &dsa->wqs[i];
+			struct dsa_wq *wq = &dsa->queues[i];
 
 			if (!concerns(dsa, wq))
 				continue;
@@ -146,7 +146,7 @@ void command_start(struct dsa *dsa, __u32 command)
 bool command_ready(const struct dsa *dsa)
 {
 	for (int i = 0; i < DSA_NR_WQS; i++)
-		if (concerns(dsa, &dsa->wqs[i]) && dsa->wqs[i].completed < dsa->wqs[i].drain_to)
+		if (concerns(dsa, &dsa->queues[i]) && dsa->queues[i].completed < dsa->queues[i].drain_to)
 			return false;
 	return true;
 }
@@ -195,7 +195,7 @@ static void disable_wq(struct dsa *dsa, struct dsa_wq *wq)
 
 static enum command_error enable_wq(struct dsa *dsa, __u32 n)
 {
-	struct dsa_wq *wq = &dsa->wqs[n];
+	struct dsa_wq *wq = &dsa->queues[n];
 
 	if (dsa->state != DSA_STATE_ENABLED)
 		return DEVICE_NOT_ENABLED;
@@ -228,7 +228,7 @@ static enum command_error enable_device(struct dsa *dsa)
 	if (dsa->state == DSA_STATE_ENABLED)
 		return DEVICE_ENABLED;
 	for (int i = 0; i < DSA_NR_WQS; i++)
-		total += wq_size(&dsa->wqs[i]);
+		total += wq_size(&dsa->queues[i]);
 	if (total > DSA_TOTAL_WQ_SIZE)
 		return WQ_SIZE_RANGE;
 	/* struct grpcfg: four words of 64 bits of work queues, one of engines */
@@ -245,7 +245,7 @@ static enum command_error enable_device(struct dsa *dsa)
 static void reset_device(struct dsa *dsa)
 {
 	for (int i = 0; i < DSA_NR_WQS; i++)
-		memset(dsa->wqs[i].cfg, 0, sizeof(dsa->wqs[i].cfg));
+		memset(dsa->queues[i].cfg, 0, sizeof(dsa->queues[i].cfg));
 	memset(dsa->grpcfg, 0, sizeof(dsa->grpcfg));
 	memset(dsa->msix_perm, 0, sizeof(dsa->msix_perm));
 	memset(dsa->swerr, 0, sizeof(dsa->swerr));
@@ -261,7 +261,7 @@ static enum command_error finish(struct dsa *dsa)
 	bool enabled = dsa->state == DSA_STATE_ENABLED;
 
 	for (int i = 0; i < DSA_NR_WQS; i++) {
-		struct dsa_wq *wq = &dsa->wqs[i];
+		struct dsa_wq *wq = &dsa->queues[i];
 
 		if (!concerns(dsa, wq))
 			continue;

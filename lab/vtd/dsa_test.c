@@ -82,20 +82,23 @@ static int accel(const char *fmt, ...)
 	return run(command);
 }
 
-static int configure_wq(unsigned int n, const char *type, const char *driver, int block)
+static int configure_wq(unsigned int n, const char *name, const char *type, const char *driver,
+			int block)
 {
-	return accel("config-wq dsa0/wq0.%u --group-id=0 --mode=dedicated --type=%s --name=%s%u "
-		     "--driver-name=%s --priority=10 --wq-size=16 --max-batch-size=%d "
-		     "--max-transfer-size=%d --block-on-fault=%d",
-		     n, type, driver, n, driver, MAX_BATCH, MAX_TRANSFER, block);
+	static const char common[] = "--group-id=0 --mode=dedicated --priority=10 --wq-size=16";
+
+	return accel("config-wq dsa0/wq0.%u %s --type=%s --driver-name=%s --name=%s %s=%d %s=%d %s=%d",
+		     n, common, type, driver, name, "--max-batch-size", MAX_BATCH,
+		     "--max-transfer-size", MAX_TRANSFER, "--block-on-fault", block);
 }
 
 static int configure(void)
 {
 	return accel("config-engine dsa0/engine0.0 --group-id=0") ?:
-	       configure_wq(FIRST, "user", "user", 1) ?:
-	       configure_wq(SECOND, "user", "user", 1) ?:
-	       configure_wq(PLAIN, "user", "user", 0) ?:
+	       configure_wq(FIRST, "first", "user", "user", 1) ?:
+	       configure_wq(SECOND, "second", "user", "user", 1) ?:
+	       configure_wq(PLAIN, "plain", "user", "user", 0) ?:
+	       configure_wq(KERNEL, "copies", "kernel", "dmaengine", 0) ?:
 	       accel("enable-device dsa0") ?:
 	       accel("enable-wq dsa0/wq0.0 dsa0/wq0.1 dsa0/wq0.2");
 }
@@ -665,7 +668,6 @@ TEST_F(dsa, disabled_in_mid_batch)
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		queue_close(&self->queues[i]);
 
-	EXPECT_EQ(0, unconfigure());
 	ASSERT_EQ(0, configure());
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		ASSERT_EQ(0, queue_open(&self->queues[i], i));
@@ -676,7 +678,6 @@ TEST_F(dsa, disabled_in_mid_batch)
 TEST_F(dsa, dmatest)
 {
 	ASSERT_EQ(0, access(DMATEST "run", W_OK));
-	ASSERT_EQ(0, configure_wq(KERNEL, "kernel", "dmaengine", 0));
 	ASSERT_EQ(0, accel("enable-wq dsa0/wq0.3"));
 	EXPECT_STREQ("enabled", attribute("wq0.3/state"));
 	ASSERT_EQ(0, run("dmesg -c >/dev/null"));

@@ -177,7 +177,8 @@ static bool pause_after_pass(struct svadev *dev)
 		end.tv_sec += end.tv_nsec / 1000000000;
 		end.tv_nsec %= 1000000000;
 		while (!dev->ats.stop)
-			if (pthread_cond_timedwait(&dev->ats.wake, &dev->ats.lock, &end) == ETIMEDOUT)
+			if (pthread_cond_timedwait(&dev->ats.wake, &dev->ats.lock, &end) ==
+			    ETIMEDOUT)
 				break;
 	}
 	stop = dev->ats.stop;
