@@ -145,9 +145,12 @@ void command_start(struct dsa *dsa, __u32 command)
  */
 bool command_ready(const struct dsa *dsa)
 {
-	for (int i = 0; i < DSA_NR_WQS; i++)
-		if (concerns(dsa, &dsa->queues[i]) && dsa->queues[i].completed < dsa->queues[i].drain_to)
+	for (int i = 0; i < DSA_NR_WQS; i++) {
+		const struct dsa_wq *wq = &dsa->queues[i];
+
+		if (concerns(dsa, wq) && wq->completed < wq->drain_to)
 			return false;
+	}
 	return true;
 }
 

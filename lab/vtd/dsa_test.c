@@ -85,10 +85,12 @@ static int accel(const char *fmt, ...)
 static int configure_wq(unsigned int n, const char *name, const char *type, const char *driver,
 			int block)
 {
-	static const char common[] = "--group-id=0 --mode=dedicated --priority=10 --wq-size=16";
+	char args[200];
 
-	return accel("config-wq dsa0/wq0.%u %s --type=%s --driver-name=%s --name=%s %s=%d %s=%d %s=%d",
-		     n, common, type, driver, name, "--max-batch-size", MAX_BATCH,
+	snprintf(args, sizeof(args), "--group-id=0 --mode=dedicated --type=%s --driver-name=%s",
+		 type, driver);
+	return accel("config-wq dsa0/wq0.%u %s --name=%s %s %s=%d %s=%d %s=%d", n, args, name,
+		     "--priority=10 --wq-size=16", "--max-batch-size", MAX_BATCH,
 		     "--max-transfer-size", MAX_TRANSFER, "--block-on-fault", block);
 }
 
