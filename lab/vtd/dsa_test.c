@@ -35,6 +35,12 @@
 #define MAX_TRANSFER	(2 << 20)
 #define BATCH_PAGES	16	/* of each descriptor of a long batch */
 
+/* Registers, drivers/dma/idxd/registers.h */
+#define REG_CMD		0xa0
+#define REG_CMDSTS	0xa8
+#define CMDSTS_ACTIVE	0x80000000u
+#define CMD_ABORT_WQ	9	/* operand: a bit for each */
+
 #define FLAGS_RECORD	(IDXD_OP_FLAG_CRAV | IDXD_OP_FLAG_RCR)
 #define FLAGS_BLOCK	(FLAGS_RECORD | IDXD_OP_FLAG_BOF)
 
@@ -145,29 +151,59 @@ static void queue_close(struct queue *queue)
 	close(queue->fd);
 }
 
-/* The counts of the device, from its registers. */
-static bool read_counts(struct dsa_counts *counts)
+/* Where the PCI device of the driver's is in sysfs. */
+static bool device_path(char *path)
+{
+	return realpath(DEVICE "/..", path);
+}
+
+/* The registers, which the driver has, too; NULL if they cannot be mapped. */
+static volatile void *map_registers(void)
 {
 	char path[PATH_MAX + 16], device[PATH_MAX];
-	unsigned long long *to = (void *)counts;
-	volatile unsigned long long *from;
 	void *bar;
 	int fd;
 
-	if (!realpath(DEVICE "/..", device))
-		return false;
+	if (!device_path(device))
+		return NULL;
 	snprintf(path, sizeof(path), "%s/resource0", device);
-	fd = open(path, O_RDONLY);
-	bar = fd < 0 ? MAP_FAILED : mmap(NULL, DSA_BAR_SIZE, PROT_READ, MAP_SHARED, fd, 0);
-	if (fd >= 0)
-		close(fd);
-	if (bar == MAP_FAILED)
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		return NULL;
+	bar = mmap(NULL, DSA_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return bar == MAP_FAILED ? NULL : bar;
+}
+
+/* The counts of the device, from its registers. */
+static bool read_counts(struct dsa_counts *counts)
+{
+	volatile void *bar = map_registers();
+	unsigned long long *to = (void *)counts;
+
+	if (!bar)
 		return false;
-	from = (void *)((char *)bar + DSA_COUNTS_OFFSET);
 	for (size_t i = 0; i < sizeof(*counts) / sizeof(*to); i++)
-		to[i] = from[i];
-	munmap(bar, DSA_BAR_SIZE);
+		to[i] = ((volatile unsigned long long *)(bar + DSA_COUNTS_OFFSET))[i];
+	munmap((void *)bar, DSA_BAR_SIZE);
 	return true;
+}
+
+/* Give the device a command that the driver has no use for; the status, or -1. */
+static int command(unsigned int code, unsigned int operand)
+{
+	volatile void *bar = map_registers();
+	volatile __u32 *status = bar + REG_CMDSTS;
+	time_t end = time(NULL) + WAIT_SECONDS;
+	__u32 value;
+
+	if (!bar)
+		return -1;
+	*(volatile __u32 *)(bar + REG_CMD) = code << 20 | operand;
+	while ((value = *status) & CMDSTS_ACTIVE && time(NULL) < end)
+		usleep(1000);
+	munmap((void *)bar, DSA_BAR_SIZE);
+	return value & CMDSTS_ACTIVE ? -1 : (int)value;
 }
 
 /*
@@ -670,6 +706,52 @@ TEST_F(dsa, disabled_in_mid_batch)
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		queue_close(&self->queues[i]);
 
+	ASSERT_EQ(0, configure());
+	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
+		ASSERT_EQ(0, queue_open(&self->queues[i], i));
+	use_queue(_metadata, &self->queues[FIRST], self->dst, self->size);
+}
+
+/* What is aborted has no completion record, and what comes next is done. */
+TEST_F(dsa, aborted_in_mid_batch)
+{
+	struct batch *batch = submit_long(&self->queues[FIRST]);
+	struct done behind = { .desc = fill(self->dst, 1, self->size, FLAGS_BLOCK) };
+	struct dsa_counts before, after;
+
+	ASSERT_NE(NULL, batch);
+	behind.desc.completion_addr = (__u64)&behind.record;
+	submit(&self->queues[FIRST], &behind.desc);
+	ASSERT_TRUE(read_counts(&before));
+	EXPECT_EQ(0, batch->done.record.status);
+	EXPECT_EQ(0, command(CMD_ABORT_WQ, 1 << FIRST));
+	ASSERT_TRUE(read_counts(&after));
+	EXPECT_EQ(0, batch->done.record.status);
+	EXPECT_EQ(0, batch->records[MAX_BATCH - 1].status);
+	EXPECT_EQ(0, behind.record.status);
+	/* The batch, what is behind it, and its descriptor of that moment, if there is one */
+	EXPECT_LE(2, after.abandoned - before.abandoned);
+	EXPECT_GE(3, after.abandoned - before.abandoned);
+	use_queue(_metadata, &self->queues[FIRST], self->dst, self->size);
+}
+
+/* The driver goes away: it waits for what is being done, and can be had again. */
+TEST_F(dsa, unbound_in_mid_batch)
+{
+	struct batch *batch = submit_long(&self->queues[FIRST]);
+	char device[PATH_MAX], line[PATH_MAX + 64];
+	const char *name;
+
+	ASSERT_NE(NULL, batch);
+	ASSERT_TRUE(device_path(device));
+	name = strrchr(device, '/') + 1;
+	snprintf(line, sizeof(line), "echo %s >/sys/bus/pci/drivers/idxd/unbind", name);
+	EXPECT_EQ(0, run(line));
+	EXPECT_NE(0, access(DEVICE "/wq0.0", F_OK));
+	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
+		queue_close(&self->queues[i]);
+	snprintf(line, sizeof(line), "echo %s >/sys/bus/pci/drivers/idxd/bind", name);
+	EXPECT_EQ(0, run(line));
 	ASSERT_EQ(0, configure());
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		ASSERT_EQ(0, queue_open(&self->queues[i], i));
