@@ -142,6 +142,8 @@ void command_start(struct dsa *dsa, __u32 command)
  * @dsa: the device
  *
  * Context: dsa.lock held, in the engine.
+ *
+ * Return: true where that is so, also if there is no command.
  */
 bool command_ready(const struct dsa *dsa)
 {

@@ -70,6 +70,8 @@ int function_init(void *pci, unsigned int vectors, int msix_bar, bool priv, void
  * @pci: the function
  *
  * Context: BQL held.
+ *
+ * Return: true for PASID, ATS and PRI together.
  */
 bool function_enabled(const void *pci)
 {

@@ -55,6 +55,8 @@ struct insn {
  * movdir64b_active() - whether a write to a device is part of this instruction
  *
  * Context: BQL held, in the write() of a region.
+ *
+ * Return: true while the plugin writes the 64 bytes.
  */
 bool movdir64b_active(void)
 {
