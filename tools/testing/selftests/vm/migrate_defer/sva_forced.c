@@ -744,8 +744,8 @@ TEST_F_TIMEOUT(special, fault_during_flush, TIMEOUT)
 }
 
 /*
- * Hugetlb pages may fail to move all the same: a fault has the lock of the VMA for a moment, and
- * the mover only tries to take it.
+ * That a call fails is only told: a fault has the lock of the VMA for a moment, too, and the mover
+ * only tries to take that (hugetlb_vma_trylock_write()).
  */
 TEST_F_TIMEOUT(special, fault_during_flush_of_hugetlb, TIMEOUT)
 {

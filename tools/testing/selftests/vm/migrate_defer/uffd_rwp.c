@@ -79,31 +79,44 @@ FIXTURE_VARIANT_ADD(rwp, aged_hugetlb)
 	.kind = MEM_HUGETLB, .folio = FOLIO_2M, .aged = true,
 };
 
-FIXTURE_SETUP(rwp)
+/* The kernel makes a page accessible at the first access, and nobody has to answer. */
+static const char *rwp_open(int *uffd)
 {
-	/* The kernel makes a page accessible at the first access, and nobody has to answer. */
 	struct uffdio_api api = {
 		.api = UFFD_API, .features = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC,
 	};
-	struct region *r = &self->region;
-	struct uffdio_register reg;
+
+	*uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (*uffd < 0 || ioctl(*uffd, UFFDIO_API, &api))
+		return "userfaultfd of this kernel has no read-write protection";
+	return NULL;
+}
+
+static int rwp_map(int uffd, struct region *r, enum mem_kind kind, size_t folio)
+{
+	int ret = region_map(r, kind, folio, REGION_SIZE);
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)r->addr, .len = r->size },
+		.mode = UFFDIO_REGISTER_MODE_RWP,
+	};
+
+	if (ret)
+		return ret;
+	return ioctl(uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+FIXTURE_SETUP(rwp)
+{
 	const char *why;
 
 	settings_restore();
 	why = region_missing(variant->kind, variant->folio) ?:
 	      (variant->aged && access("/sys/kernel/mm/damon", F_OK) ? "no CONFIG_DAMON_SYSFS" :
-								      NULL);
+								      NULL) ?:
+	      rwp_open(&self->uffd);
 	if (why)
 		SKIP(return, "%s", why);
-	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (self->uffd < 0 || ioctl(self->uffd, UFFDIO_API, &api))
-		SKIP(return, "userfaultfd of this kernel has no read-write protection");
-	ASSERT_EQ(region_map(r, variant->kind, variant->folio, REGION_SIZE), 0);
-	reg = (struct uffdio_register) {
-		.range = { .start = (uintptr_t)r->addr, .len = r->size },
-		.mode = UFFDIO_REGISTER_MODE_RWP,
-	};
-	ASSERT_EQ(ioctl(self->uffd, UFFDIO_REGISTER, &reg), 0);
+	ASSERT_EQ(rwp_map(self->uffd, &self->region, variant->kind, variant->folio), 0);
 }
 
 FIXTURE_TEARDOWN_PARENT(rwp)
@@ -195,6 +208,38 @@ TEST_F(rwp, forced_move_leaves_it_protected)
 	ground_release(&g);
 }
 
+/* ---------------------------------------------------------------- what KSM has merged before */
+
+FIXTURE(merged)
+{
+	struct ground ground;
+	struct region region;
+	int uffd;
+};
+
+FIXTURE_SETUP(merged)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: ksm.missing(&self->ground) ?: rwp_open(&self->uffd);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(rwp_map(self->uffd, &self->region, MEM_ANON, FOLIO_4K), 0);
+}
+
+FIXTURE_TEARDOWN_PARENT(merged)
+{
+	settings_restore();
+}
+
+static int unregister(int uffd, const struct region *r)
+{
+	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+
+	return ioctl(uffd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
 /* Ends the test unless KSM merges all of the first of two regions. */
 static void merge(struct __test_metadata *_metadata, struct ground *g, struct region **regions)
 {
@@ -214,20 +259,14 @@ static void merge(struct __test_metadata *_metadata, struct ground *g, struct re
  * What KSM has merged and userfaultfd has made inaccessible can't be unmerged without an access:
  * no mark is set that would not hold, and ksmd does not forget where the page is mapped.
  */
-TEST_F_TIMEOUT(rwp, merged_pages_stay_known, TIMEOUT)
+TEST_F_TIMEOUT(merged, merged_pages_stay_known, TIMEOUT)
 {
 	struct region *r = &self->region, twin, *regions[] = { r, &twin };
-	struct ground g;
-	const char *why = ground_init(&g) ?: ksm.missing(&g) ?: move_pages_syscall.missing(&g);
-	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+	struct ground *g = &self->ground;
 
-	if (why)
-		SKIP(return, "%s", why);
-	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
-		return;
 	ASSERT_EQ(region_map(&twin, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
-	ASSERT_EQ(ksm.place(&g, regions, 2), 0);
-	merge(_metadata, &g, regions);
+	ASSERT_EQ(ksm.place(g, regions, 2), 0);
+	merge(_metadata, g, regions);
 	ASSERT_EQ(protect(self->uffd, r), 0);
 
 	EXPECT_EQ(madvise(r->addr, r->size, MADV_NOMIGRATE), -1);
@@ -236,45 +275,37 @@ TEST_F_TIMEOUT(rwp, merged_pages_stay_known, TIMEOUT)
 	EXPECT_EQ(accessible(r), 0);
 	EXPECT_EQ(ksm_pages(r), region_pages(r));
 
-	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	ASSERT_EQ(unregister(self->uffd, r), 0);
 	EXPECT_EQ(region_mark(r), 0);
 	EXPECT_EQ(ksm_pages(r), 0);
-	ground_release(&g);
 }
 
 /*
  * Nor does ksmd forget what it has merged in a marked range while marks were switched off: it
  * takes that back, and where userfaultfd is in the way, when that is gone.
  */
-TEST_F_TIMEOUT(rwp, merged_while_switched_off, TIMEOUT)
+TEST_F_TIMEOUT(merged, merged_while_switched_off, TIMEOUT)
 {
 	struct region *r = &self->region, twin, *regions[] = { r, &twin };
-	struct ground g;
-	const char *why = ground_init(&g) ?: ksm.missing(&g);
-	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+	struct ground *g = &self->ground;
 
-	if (why)
-		SKIP(return, "%s", why);
-	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
-		return;
 	ASSERT_EQ(region_map(&twin, MEM_ANON, FOLIO_4K, REGION_SIZE), 0);
-	ASSERT_EQ(ksm.place(&g, regions, 2), 0);
+	ASSERT_EQ(ksm.place(g, regions, 2), 0);
 	ASSERT_EQ(region_mark(r), 0);
 	ASSERT_EQ(setting_write(SWITCH, "0"), 0);
-	merge(_metadata, &g, regions);
+	merge(_metadata, g, regions);
 	ASSERT_EQ(protect(self->uffd, r), 0);
 
 	ASSERT_EQ(setting_write(SWITCH, "1"), 0);
 	for (int i = 0; i < ROUNDS; i++)
-		ksm.push(&g, regions, 2);
+		ksm.push(g, regions, 2);
 	EXPECT_EQ(accessible(r), 0);
 	EXPECT_EQ(ksm_pages(r), region_pages(r));
 
-	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	ASSERT_EQ(unregister(self->uffd, r), 0);
 	for (int i = 0; i < ROUNDS; i++)
-		ksm.push(&g, regions, 2);
+		ksm.push(g, regions, 2);
 	EXPECT_EQ(ksm_pages(r), 0);
-	ground_release(&g);
 }
 
 static bool is_merging(void *arg)
@@ -296,20 +327,14 @@ static int merge_own(void *arg)
  * A page that is shared with a child becomes KSM's if the child wants it, also here, where nobody
  * has asked for it: the mark says that it could not be unmerged, and nothing has been accessed.
  */
-TEST_F_TIMEOUT(rwp, merged_by_child, TIMEOUT)
+TEST_F_TIMEOUT(merged, merged_by_child, TIMEOUT)
 {
 	struct region *r = &self->region, *regions[] = { r };
-	struct ground g;
-	const char *why = ground_init(&g) ?: ksm.missing(&g);
-	struct uffdio_range range = { .start = (uintptr_t)r->addr, .len = r->size };
+	struct ground *g = &self->ground;
 	struct peer child;
 	int ret;
 
-	if (why)
-		SKIP(return, "%s", why);
-	if (variant->kind != MEM_ANON || variant->folio != FOLIO_4K)
-		return;
-	ASSERT_EQ(ksm.place(&g, regions, 1), 0);
+	ASSERT_EQ(ksm.place(g, regions, 1), 0);
 	ASSERT_EQ(ksm_fast(), 0);
 	ret = peer_start(&child, merge_own, r);
 	if (ret || ksm_pages(r) <= 0)
@@ -322,11 +347,10 @@ TEST_F_TIMEOUT(rwp, merged_by_child, TIMEOUT)
 	EXPECT_EQ(errno, EAGAIN);
 	EXPECT_EQ(accessible(r), 0);
 
-	ASSERT_EQ(ioctl(self->uffd, UFFDIO_UNREGISTER, &range), 0);
+	ASSERT_EQ(unregister(self->uffd, r), 0);
 	EXPECT_EQ(region_mark(r), 0);
 	EXPECT_EQ(ksm_pages(r), 0);
 	peer_stop(&child);
-	ground_release(&g);
 }
 
 TEST_HARNESS_MAIN
