@@ -5,7 +5,8 @@
  *
  * The linker (--wrap) has the selftests call the functions below where they open, close and ask
  * /dev/sva_testdev.  A context is a descriptor of /dev/null; it gets a device when it is bound,
- * since to open /dev/uioN is to bind it (uio_pci_sva_open()).
+ * since to open /dev/uioN is to bind it (uio_pci_sva_open()).  Samplers, which look at page tables,
+ * are those of the module: an observer beside the device.
  *
  * Not for threads of one process at a time.
  */
@@ -42,6 +43,7 @@ struct context {
 	bool job;		/* one was started, */
 	bool here;		/* on the device that it has now */
 	struct svadev_counts counts;	/* or else, when it was unbound */
+	int observer;		/* of the real DEVICE, for samplers, -1 without */
 	pid_t owner;		/* process that has bound it */
 	unsigned int flags;	/* SVA_TESTDEV_BIND_ */
 	unsigned int pasid;
@@ -50,6 +52,7 @@ struct context {
 
 static struct context contexts[MAX_CONTEXTS];
 static volatile __u64 *bars[MAX_DEVICES];
+static const char *module_beside;	/* where the module is, as sva.c says it */
 
 /* -------------------------------------------------------------------------------- the device */
 
@@ -160,7 +163,7 @@ static int open_context(void)
 		errno = context ? ENODEV : EMFILE;
 		return -1;
 	}
-	*context = (struct context) { .uio = -1, .lock = -1 };
+	*context = (struct context) { .uio = -1, .lock = -1, .observer = -1 };
 	context->fd = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (context->fd < 0)
 		context->fd = 0;
@@ -224,6 +227,9 @@ static void unbind(struct context *context)
 			read_counts(context, false, &context->counts);
 	}
 	context->here = false;
+	if (context->observer >= 0)
+		__real_close(context->observer);
+	context->observer = -1;
 	__real_close(context->uio);
 	__real_close(context->lock);
 	context->uio = -1;
@@ -355,6 +361,27 @@ static int stats(struct context *context, struct sva_testdev_stats *stats)
 
 static_assert(SVADEV_NR_BUCKETS == SVA_TESTDEV_NR_BUCKETS, "histograms differ");
 
+static int observe(struct context *context, unsigned long cmd, void *arg)
+{
+	struct sva_testdev_bind bind = { .flags = SVA_TESTDEV_BIND_DIRECT };
+	int ret;
+
+	if (context->uio < 0 && cmd == SVA_TESTDEV_SAMPLE_START)
+		return -ENODEV;
+	if (context->observer < 0 && cmd != SVA_TESTDEV_SAMPLE_START)
+		return -ENOENT;
+	if (context->observer < 0) {
+		ret = __real_module_load("SVA_TESTDEV", module_beside, "");
+		if (ret && ret != -EEXIST)
+			return ret;
+		context->observer = __real_open(DEVICE, O_RDWR | O_CLOEXEC);
+		if (context->observer < 0 ||
+		    __real_ioctl(context->observer, SVA_TESTDEV_BIND, &bind))
+			return -errno;
+	}
+	return __real_ioctl(context->observer, cmd, arg) ? -errno : 0;
+}
+
 static int handle(struct context *context, unsigned long cmd, void *arg)
 {
 	if (_IOC_TYPE(cmd) != SVA_TESTDEV_IOC)
@@ -384,7 +411,7 @@ static int handle(struct context *context, unsigned long cmd, void *arg)
 	case SVA_TESTDEV_SAMPLE_START:
 	case SVA_TESTDEV_SAMPLE_STOP:
 	case SVA_TESTDEV_SAMPLE_READ:
-		return -EOPNOTSUPP;
+		return observe(context, cmd, arg);
 	}
 	return -ENOTTY;
 }
@@ -441,6 +468,7 @@ int __wrap_module_load(const char *env, const char *beside, const char *args)
 {
 	if (strcmp(env, "SVA_TESTDEV"))
 		return __real_module_load(env, beside, args);
+	module_beside = beside;
 	probe();
 	return access("/dev/uio0", F_OK) ? -ENODEV : 0;
 }
