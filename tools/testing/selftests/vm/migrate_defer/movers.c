@@ -773,12 +773,13 @@ static const char *cma_missing(struct ground *g)
 
 /*
  * Movable memory comes from CMA areas as long as these are more than half of what is free: fill
- * the node beyond the point where that begins, then every second page does.
+ * the node to the point where that begins, from where on every second page does.  Not beyond it:
+ * huge pages would come from there, too, and CMA has to find others for them.
  */
 static int cma_place(struct ground *g, struct region **regions, int nr)
 {
 	size_t area = (g->vacate_end - g->vacate) * page_size();
-	size_t have = node_meminfo(g->node, "MemFree:"), leave = 2 * area - area / 4;
+	size_t have = node_meminfo(g->node, "MemFree:"), leave = 2 * area;
 	int ret = watermarks_lower();
 
 	if (!ret && have > leave)
