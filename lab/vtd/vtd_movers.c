@@ -192,10 +192,12 @@ static int user_run(int i, struct ground *g, bool jump)
 static void user_start(int i, struct ground *g, bool jump)
 {
 	struct user *user = &shared->user[i];
+	pid_t pid = fork();
 
-	user->pid = fork();
-	if (user->pid)
+	if (pid) {
+		user->pid = pid;
 		return;
+	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	user->error = user_run(i, g, jump);
 	_exit(0);
@@ -490,9 +492,10 @@ TEST_F_TIMEOUT(forced, requests_end_with_the_move, TIMEOUT)
 	}
 	/* What is pinned either stays, or was put elsewhere when it was pinned. */
 	EXPECT_EQ(0, tallies[PIN].moved);
-	/* 120 and 230, as against 884 and 913, were seen of 20480 pages that move_pages() moved. */
+	/* 20480 unmarked pages were seen to cost 120 and 230 requests, marked ones 884 and 913. */
 	if (variant->mover == &move_pages_syscall && !variant->jump)
-		EXPECT_LT(2 * tallies[NOTHING].requests, tallies[RECIPE].requests);
+		EXPECT_LT(tallies[NOTHING].requests + tallies[MLOCK].requests,
+			  tallies[NOMIGRATE].requests + tallies[RECIPE].requests);
 
 	ASSERT_OK(setting_write(PREFAULT, "0"));
 	for (int try = 0; try < TRIES; try++)
