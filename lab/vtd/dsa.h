@@ -10,6 +10,21 @@
  *
  * Source: Linux' drivers/dma/idxd (registers.h for layouts, device.c for commands) and
  * include/uapi/linux/idxd.h (descriptors, completion records), which call it version 1 (0x100).
+ * What descriptors do was checked against what is public of Intel's:
+ *   CRC (polynomial, bit order, inversion of seed and result): dsa_calculate_crc32() and the table
+ *	of idxd-config's test/ (dsa.c, dsa_crc32.h), sources/core/src/crc.cpp of DML
+ *   flags of each operation, "block on fault" reserved for batches: DML's
+ *	include/dml/detail/common/flags.hpp, dsa_prep_batch() of idxd-config's test/dsa_prep.c
+ *   statuses: DML's include/dml/detail/common/status.hpp
+ *   what a page fault leaves in the record (0x80 for a write, bytes, direction of a move, CRC):
+ *	dsa_reprep_memcpy() of idxd-config, sources/hw-path/src/hw_completion_records of DML
+ *   comparisons: idxd-config's test/dsa_prep.c (operands), DML's sources/core/src/compare.cpp
+ *   pages of batch lists and completion records are requested for any descriptor: cover letter of
+ *	"Enable DSA 2.0 Event Log and completion record faulting features", April 2023
+ *   a copy with CRC must not overlap: DML's sources/core/src/validation.cpp
+ * Not found there, so from the specification's text as remembered: that a CRC goes on with the
+ * partial one as its seed; what a fence outside of a batch is (ignored here); two as the smallest
+ * batch; bytes_completed of what has succeeded.
  * Not there: shared work queues (they take ENQCMD), the event log, interrupt handles, read buffers,
  * performance counters; ATS cannot be turned off for one work queue.
  */

@@ -6,8 +6,8 @@
  * when it is there; one without ends with a page fault, the address of it, and how far it has come:
  * its user does the rest.
  *
- * Source of numbers and layouts: Linux' include/uapi/linux/idxd.h.  CRC: CRC-32C as of iSCSI
- * (RFC 3720); the seed is the result of what is before, 0 at the beginning.
+ * Source of numbers and layouts: Linux' include/uapi/linux/idxd.h; of what they mean: dsa.h.  CRC:
+ * CRC-32C as of iSCSI (RFC 3720); the seed is the result of what is before, 0 at the beginning.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,10 +20,6 @@
 #define CRC32C_POLYNOMIAL	0x82f63b78	/* bit reversed */
 #define MIN_BATCH		2
 #define FILL_PATTERN		8
-
-/* Flags that are known: the others have to be 0. */
-#define KNOWN_FLAGS	(IDXD_OP_FLAG_FENCE | IDXD_OP_FLAG_BOF | IDXD_OP_FLAG_CRAV | \
-			 IDXD_OP_FLAG_RCR | IDXD_OP_FLAG_RCI | IDXD_OP_FLAG_CR | IDXD_OP_FLAG_CC)
 
 /* What is being done for one descriptor. */
 struct work {
@@ -171,7 +167,10 @@ static unsigned int in_page_before(__u64 addr, __u64 len)
 	return len < room ? len : room;
 }
 
-/* CRC of a buffer; both the seed and the result are inverted, as is done at the ends. */
+/*
+ * CRC of a buffer; both the seed and the result are inverted, as is done at the ends
+ * (dsa_calculate_crc32() of idxd-config's test/dsa.c, without its flags).
+ */
 static __u32 crc32c(__u32 seed, const __u8 *buf, unsigned int len)
 {
 	__u32 crc = ~seed;
@@ -184,7 +183,10 @@ static __u32 crc32c(__u32 seed, const __u8 *buf, unsigned int len)
 	return ~crc;
 }
 
-/* If the destination lies behind the source and in it, from the end: then the result is 1. */
+/*
+ * If the destination lies behind the source and in it, from the end: then the result is 1, and what
+ * is left after a fault is the beginning (dsa_reprep_memcpy() of idxd-config's test/dsa_prep.c).
+ */
 static int do_move(struct work *work)
 {
 	const struct dsa_hw_desc *desc = work->desc;
@@ -288,7 +290,10 @@ static int do_crc(struct work *work)
 static int complete(struct work *work, int status);
 static int execute(struct work *work);
 
-/* Descriptors from memory.  One with a fence needs all before it to have succeeded. */
+/*
+ * Descriptors from memory, whose pages are requested unless that is off for the work queue: a batch
+ * has no "block on fault".  One with a fence needs all before it to have succeeded.
+ */
 static int do_batch(struct work *work)
 {
 	const struct dsa_hw_desc *desc = work->desc;
@@ -305,8 +310,8 @@ static int do_batch(struct work *work)
 		struct work part = {
 			.dsa = work->dsa, .wq = work->wq, .desc = &one, .in_batch = true,
 		};
-		int ret = read_page(work, desc->desc_list_addr + *done * DESC_SIZE, &one,
-				    sizeof(one));
+		int ret = access_page(work, desc->desc_list_addr + *done * DESC_SIZE, &one,
+				      sizeof(one), false, false, wq_requests_pages(work->wq));
 
 		if (ret == DSA_ABANDONED)
 			return ret;
@@ -328,11 +333,44 @@ static bool transfers(unsigned int opcode)
 	       opcode != DSA_OPCODE_DRAIN;
 }
 
+/*
+ * The flags that an operation has (DML's include/dml/detail/common/flags.hpp), but for those of
+ * capabilities that are not there; the others are reserved.
+ */
+static __u32 flags_of(unsigned int opcode)
+{
+	__u32 flags = IDXD_OP_FLAG_CRAV | IDXD_OP_FLAG_RCR | IDXD_OP_FLAG_RCI;
+
+	switch (opcode) {
+	case DSA_OPCODE_BATCH:
+	case DSA_OPCODE_DRAIN:
+		return flags;
+	case DSA_OPCODE_NOOP:
+		return flags | IDXD_OP_FLAG_FENCE;
+	case DSA_OPCODE_MEMMOVE:
+	case DSA_OPCODE_MEMFILL:
+	case DSA_OPCODE_COPY_CRC:
+		flags |= IDXD_OP_FLAG_CC;
+		break;
+	case DSA_OPCODE_COMPARE:
+	case DSA_OPCODE_COMPVAL:
+		flags |= IDXD_OP_FLAG_CR;
+		break;
+	}
+	return flags | IDXD_OP_FLAG_FENCE | IDXD_OP_FLAG_BOF;
+}
+
+static bool overlap(const struct dsa_hw_desc *desc)
+{
+	return desc->src_addr < desc->dst_addr + desc->xfer_size &&
+	       desc->dst_addr < desc->src_addr + desc->xfer_size;
+}
+
 /* What the device finds wrong before it does anything. */
 static int check(struct work *work)
 {
 	const struct dsa_hw_desc *desc = work->desc;
-	__u32 bad = desc->flags & ~KNOWN_FLAGS;
+	__u32 bad = desc->flags & ~flags_of(desc->opcode);
 
 	if (desc->opcode >= 64 || !(DSA_OPCODES & BIT_ULL(desc->opcode)))
 		return DSA_COMP_BAD_OPCODE;
@@ -349,6 +387,9 @@ static int check(struct work *work)
 	if (transfers(desc->opcode) &&
 	    (!desc->xfer_size || desc->xfer_size > 1u << wq_max_xfer_shift(work->wq)))
 		return DSA_COMP_XFER_ERANGE;
+	/* Only a move knows from which end to begin. */
+	if (desc->opcode == DSA_OPCODE_COPY_CRC && overlap(desc))
+		return DSA_COMP_OVERLAP_BUFFERS;
 	return 0;
 }
 
@@ -387,8 +428,8 @@ static void report_error(struct work *work, int error)
 
 /*
  * Tell the user how a descriptor has ended.  Without an event log a completion record that cannot
- * be written is an error of the device; for its page requests are sent unless they are off for the
- * work queue, whatever the descriptor says of its operands.  Returns the status, or DSA_ABANDONED.
+ * be written is an error of the device; for it pages are requested unless that is off for the work
+ * queue, whatever the descriptor says of its operands.  Returns the status, or DSA_ABANDONED.
  */
 static int complete(struct work *work, int status)
 {

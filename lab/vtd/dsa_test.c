@@ -395,11 +395,14 @@ TEST_F(dsa, compare_and_crc)
 	struct done done = { .desc = two(DSA_OPCODE_COMPARE, self->src, self->dst, self->size) };
 	__u32 crc;
 
-	/* Of the standard (RFC 3720, B.4): 32 bytes of 0 */
+	/* Of the standard (RFC 3720, B.4): 32 bytes of 0, and of 0xff */
 	EXPECT_EQ(0x8a9136aa, crc32c(0, self->dst, 32));
 	done.desc = two(DSA_OPCODE_CRCGEN, self->dst, NULL, 32);
 	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &done));
 	EXPECT_EQ(0x8a9136aa, done.record.crc_val);
+	memset(self->dst, 0xff, 32);
+	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &done));
+	EXPECT_EQ(0x62a8ab43, done.record.crc_val);
 
 	scribble(self->src, self->size, 2);
 	crc = crc32c(0, self->src, self->size);
@@ -494,6 +497,12 @@ TEST_F(dsa, refused)
 	EXPECT_EQ(IDXD_OP_FLAG_BOF, done.record.invalid_flags + 0);
 	done.desc = fill(self->dst, 1, 0, FLAGS_BLOCK);
 	EXPECT_EQ(DSA_COMP_XFER_ERANGE, execute(&self->queues[FIRST], &done));
+	/* Of another operation. */
+	done.desc = move(self->dst, self->src, page_size(), FLAGS_BLOCK | IDXD_OP_FLAG_CR);
+	EXPECT_EQ(DSA_COMP_INVALID_FLAGS, execute(&self->queues[FIRST], &done));
+	EXPECT_EQ(IDXD_OP_FLAG_CR, done.record.invalid_flags + 0);
+	done.desc = two(DSA_OPCODE_COPY_CRC, self->src, self->src + 100, page_size());
+	EXPECT_EQ(DSA_COMP_OVERLAP_BUFFERS, execute(&self->queues[FIRST], &done));
 	done.desc.opcode = DSA_OPCODE_DIF_CHECK;
 	EXPECT_EQ(DSA_COMP_BAD_OPCODE, execute(&self->queues[FIRST], &done));
 }
@@ -537,7 +546,7 @@ TEST_F(dsa, batch_and_drain)
 	for (int i = 0; i < 8; i++)
 		batch_set(batch, i, fill(self->dst + i * part, 0x0101010101010101ULL * i, part,
 					 FLAGS_BLOCK));
-	batch_describe(batch, 8, FLAGS_BLOCK);
+	batch_describe(batch, 8, FLAGS_RECORD);
 	submit(&self->queues[FIRST], &batch->done.desc);
 	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &drain));
 	/* What came before the drain is done. */
@@ -560,6 +569,10 @@ TEST_F(dsa, batch_and_drain)
 
 	batch->done.desc.desc_count = 1;
 	EXPECT_EQ(DSA_COMP_DESC_CNT_ERANGE, execute(&self->queues[FIRST], &batch->done));
+
+	/* That is for its descriptors to say. */
+	batch_describe(batch, 8, FLAGS_BLOCK);
+	EXPECT_EQ(DSA_COMP_INVALID_FLAGS, execute(&self->queues[FIRST], &batch->done));
 	free(batch);
 }
 
@@ -628,7 +641,7 @@ static struct batch *submit_long(struct queue *queue)
 		return NULL;
 	for (int i = 0; i < MAX_BATCH; i++)
 		batch_set(batch, i, fill(mem + i * part, 7, part, FLAGS_BLOCK));
-	batch_describe(batch, MAX_BATCH, FLAGS_BLOCK);
+	batch_describe(batch, MAX_BATCH, FLAGS_RECORD);
 	submit(queue, &batch->done.desc);
 	/* It has begun. */
 	return wait_for(&batch->records[0]) ? batch : NULL;
