@@ -121,25 +121,32 @@ static __u32 *table_word(struct dsa *dsa, __u64 reg)
 	return NULL;
 }
 
+static void add_ats(struct dsa_counts *counts, struct ats *ats)
+{
+	pthread_mutex_lock(&ats->lock);
+	counts->invalidations += ats->invalidations;
+	counts->dropped += ats->dropped;
+	counts->late += ats->late;
+	pthread_mutex_unlock(&ats->lock);
+}
+
 static __u64 read_count(struct dsa *dsa, __u64 offset)
 {
+	unsigned int n = offset / DSA_COUNTS_SIZE;
+	struct dsa_wq *wq = n ? &dsa->queues[n - 1] : NULL;
 	struct dsa_counts counts;
 	__u64 value;
 
-	if (offset >= sizeof(counts))
+	offset %= DSA_COUNTS_SIZE;
+	if (n > DSA_NR_WQS || offset >= sizeof(counts))
 		return 0;
 	pthread_mutex_lock(&dsa->lock);
-	counts = dsa->counts;
+	counts = wq ? wq->counts : dsa->counts;
 	pthread_mutex_unlock(&dsa->lock);
-	for (int i = 0; i < DSA_NR_WQS; i++) {
-		struct ats *ats = &dsa->ats[i];
-
-		pthread_mutex_lock(&ats->lock);
-		counts.invalidations += ats->invalidations;
-		counts.dropped += ats->dropped;
-		counts.late += ats->late;
-		pthread_mutex_unlock(&ats->lock);
-	}
+	if (wq && wq->ats)
+		add_ats(&counts, wq->ats);
+	for (int i = 0; !wq && i < DSA_NR_WQS; i++)
+		add_ats(&counts, &dsa->ats[i]);
 	memcpy(&value, (char *)&counts + offset, sizeof(value));
 	return value;
 }

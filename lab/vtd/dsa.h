@@ -39,7 +39,7 @@
 #define DSA_VENDOR_ID		0x8086
 #define DSA_DEVICE_ID		0x0b25	/* PCI_DEVICE_ID_INTEL_DSA_SPR0 */
 
-#define DSA_NR_WQS		4
+#define DSA_NR_WQS		8
 #define DSA_NR_GROUPS		4
 #define DSA_NR_ENGINES		1	/* one thread */
 #define DSA_TOTAL_WQ_SIZE	128	/* descriptors, of all work queues */
@@ -76,6 +76,7 @@
  * @submitted:	how many were taken
  * @completed:	how many of these have ended
  * @drain_to:	how many have to for the present command to be done
+ * @counts:	counts since it was enabled
  */
 struct dsa_wq {
 	__u32 cfg[DSA_WQCFG_SIZE / 4];
@@ -88,6 +89,7 @@ struct dsa_wq {
 	__u64 submitted;
 	__u64 completed;
 	__u64 drain_to;
+	struct dsa_counts counts;
 };
 
 /**

@@ -93,6 +93,7 @@ static void abandon(struct dsa *dsa, struct dsa_wq *wq)
 {
 	wq->completed += wq->queued;
 	dsa->counts.abandoned += wq->queued;
+	wq->counts.abandoned += wq->queued;
 	wq->queued = 0;
 	if (dsa->current != wq)
 		return;
@@ -221,6 +222,7 @@ static enum command_error enable_wq(struct dsa *dsa, __u32 n)
 		if (!wq->ats)
 			return WQ_PASID_ENABLE;
 	}
+	wq->counts = (struct dsa_counts) { 0 };
 	wq->enabled = true;
 	wq->cfg[WQ_STATE_WORD] |= WQ_STATE_ENABLED;
 	return SUCCESS;

@@ -7,10 +7,13 @@
 #define _SVADEV_DSA_COUNTS_H
 
 #define DSA_BAR_SIZE		0x10000
-#define DSA_COUNTS_OFFSET	0xf000
+#define DSA_COUNTS_OFFSET	0xf000	/* of the whole device */
+#define DSA_COUNTS_SIZE		0x80
+/* Of one work queue; what is about translations: of its PASID */
+#define DSA_WQ_COUNTS(n)	(DSA_COUNTS_OFFSET + (1 + (n)) * DSA_COUNTS_SIZE)
 
 /**
- * struct dsa_counts - counts since QEMU started
+ * struct dsa_counts - counts since QEMU started, or since the work queue was enabled
  * @descriptors:	completed ones, without those of batches
  * @batched:		completed ones of batches
  * @abandoned:		ended without a completion record, by an abort or a reset

@@ -33,12 +33,8 @@ struct work {
 	struct dsa_counts counts;	/* of this descriptor */
 };
 
-static void add_counts(struct work *work)
+static void add(struct dsa_counts *to, const struct dsa_counts *from)
 {
-	struct dsa_counts *to = &work->dsa->counts;
-	const struct dsa_counts *from = &work->counts;
-
-	pthread_mutex_lock(&work->dsa->lock);
 	to->descriptors += from->descriptors;
 	to->batched += from->batched;
 	to->abandoned += from->abandoned;
@@ -47,6 +43,13 @@ static void add_counts(struct work *work)
 	to->requests += from->requests;
 	to->refused += from->refused;
 	to->faults += from->faults;
+}
+
+static void add_counts(struct work *work)
+{
+	pthread_mutex_lock(&work->dsa->lock);
+	add(&work->dsa->counts, &work->counts);
+	add(&work->wq->counts, &work->counts);
 	pthread_mutex_unlock(&work->dsa->lock);
 	work->counts = (struct dsa_counts) { 0 };
 }
