@@ -10,29 +10,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/idxd.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "dsa_counts.h"
+#include "dsa_user.h"
 #include "harness.h"
 #include "migrate_defer.h"
 
-#define ACCEL_CONFIG	"/opt/accel-config/accel-config"
-#define DEVICE		"/sys/bus/dsa/devices/dsa0"
 #define DMATEST		"/sys/module/dmatest/parameters/"
 #define PAGES		64
-#define WAIT_SECONDS	60
-#define MAX_BATCH	64
-#define MAX_TRANSFER	(2 << 20)
 #define BATCH_PAGES	16	/* of each descriptor of a long batch */
 
 /* Registers, drivers/dma/idxd/registers.h */
@@ -41,15 +33,7 @@
 #define CMDSTS_ACTIVE	0x80000000u
 #define CMD_ABORT_WQ	9	/* operand: a bit for each */
 
-#define FLAGS_RECORD	(IDXD_OP_FLAG_CRAV | IDXD_OP_FLAG_RCR)
-#define FLAGS_BLOCK	(FLAGS_RECORD | IDXD_OP_FLAG_BOF)
-
 enum { FIRST, SECOND, PLAIN, KERNEL };
-
-struct queue {
-	int fd;
-	void *portal;
-};
 
 FIXTURE(dsa) {
 	struct queue queues[3];
@@ -58,63 +42,12 @@ FIXTURE(dsa) {
 	size_t size;
 };
 
-/* Run a command of the shell; what it says becomes part of the log. */
-static int run(const char *command)
-{
-	char line[512];
-	FILE *pipe;
-
-	snprintf(line, sizeof(line), "%s 2>&1", command);
-	pipe = popen(line, "r");
-	if (!pipe)
-		return -1;
-	while (fgets(line, sizeof(line), pipe))
-		printf("#   %s", line);
-	fflush(stdout);
-	return pclose(pipe);
-}
-
-/* Run accel-config with these arguments. */
-__attribute__((format(printf, 1, 2)))
-static int accel(const char *fmt, ...)
-{
-	char command[400], args[300];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(args, sizeof(args), fmt, ap);
-	va_end(ap);
-	snprintf(command, sizeof(command), "%s %s", ACCEL_CONFIG, args);
-	return run(command);
-}
-
-static int configure_wq(unsigned int n, const char *name, const char *type, const char *driver,
-			int block)
-{
-	char args[200];
-
-	snprintf(args, sizeof(args), "--group-id=0 --mode=dedicated --type=%s --driver-name=%s",
-		 type, driver);
-	return accel("config-wq dsa0/wq0.%u %s --name=%s %s %s=%d %s=%d %s=%d", n, args, name,
-		     "--priority=10 --wq-size=16", "--max-batch-size", MAX_BATCH,
-		     "--max-transfer-size", MAX_TRANSFER, "--block-on-fault", block);
-}
-
-static int configure(void)
-{
-	return accel("config-engine dsa0/engine0.0 --group-id=0") ?:
-	       configure_wq(FIRST, "first", "user", "user", 1) ?:
-	       configure_wq(SECOND, "second", "user", "user", 1) ?:
-	       configure_wq(PLAIN, "plain", "user", "user", 0) ?:
-	       configure_wq(KERNEL, "copies", "kernel", "dmaengine", 0) ?:
-	       accel("enable-device dsa0") ?:
-	       accel("enable-wq dsa0/wq0.0 dsa0/wq0.1 dsa0/wq0.2");
-}
-
-static int unconfigure(void)
-{
-	return accel("disable-device dsa0");
-}
+static const struct queue_config configs[] = {
+	[FIRST] = { .name = "first", .block = true },
+	[SECOND] = { .name = "second", .block = true },
+	[PLAIN] = { .name = "plain" },
+	[KERNEL] = { .name = "copies", .kernel = true },
+};
 
 /* A setting of the driver, for instance "wq0.0/state"; the text is overwritten by the next call. */
 static const char *attribute(const char *name)
@@ -123,7 +56,7 @@ static const char *attribute(const char *name)
 	char path[PATH_MAX];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/%s", DEVICE, name);
+	snprintf(path, sizeof(path), "%s/%s", DSA_DEVICE, name);
 	file = fopen(path, "r");
 	if (!file || !fgets(text, sizeof(text), file))
 		text[0] = '\0';
@@ -131,62 +64,6 @@ static const char *attribute(const char *name)
 		fclose(file);
 	text[strcspn(text, "\n")] = '\0';
 	return text;
-}
-
-static int queue_open(struct queue *queue, unsigned int n)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/dev/dsa/wq0.%u", n);
-	queue->fd = open(path, O_RDWR);
-	if (queue->fd < 0)
-		return -errno;
-	queue->portal = mmap(NULL, page_size(), PROT_WRITE, MAP_SHARED, queue->fd, 0);
-	return queue->portal == MAP_FAILED ? -errno : 0;
-}
-
-static void queue_close(struct queue *queue)
-{
-	munmap(queue->portal, page_size());
-	close(queue->fd);
-}
-
-/* Where the PCI device of the driver's is in sysfs. */
-static bool device_path(char *path)
-{
-	return realpath(DEVICE "/..", path);
-}
-
-/* The registers, which the driver has, too; NULL if they cannot be mapped. */
-static volatile void *map_registers(void)
-{
-	char path[PATH_MAX + 16], device[PATH_MAX];
-	void *bar;
-	int fd;
-
-	if (!device_path(device))
-		return NULL;
-	snprintf(path, sizeof(path), "%s/resource0", device);
-	fd = open(path, O_RDWR);
-	if (fd < 0)
-		return NULL;
-	bar = mmap(NULL, DSA_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	return bar == MAP_FAILED ? NULL : bar;
-}
-
-/* The counts of the device, from its registers. */
-static bool read_counts(struct dsa_counts *counts)
-{
-	volatile void *bar = map_registers();
-	unsigned long long *to = (void *)counts;
-
-	if (!bar)
-		return false;
-	for (size_t i = 0; i < sizeof(*counts) / sizeof(*to); i++)
-		to[i] = ((volatile unsigned long long *)(bar + DSA_COUNTS_OFFSET))[i];
-	munmap((void *)bar, DSA_BAR_SIZE);
-	return true;
 }
 
 /* Give the device a command that the driver has no use for; the status, or -1. */
@@ -204,51 +81,6 @@ static int command(unsigned int code, unsigned int operand)
 		usleep(1000);
 	munmap((void *)bar, DSA_BAR_SIZE);
 	return value & CMDSTS_ACTIVE ? -1 : (int)value;
-}
-
-/*
- * MOVDIR64B (%rdx), %rax, by its bytes, as assemblers may not know it.  The load in front of it is
- * for processors that are emulated, see movdir64b.c.
- */
-static void submit(struct queue *queue, const struct dsa_hw_desc *desc)
-{
-	asm volatile("sfence\n\t"
-		     "movb (%%rdx), %%cl\n\t"
-		     ".byte 0x66, 0x0f, 0x38, 0xf8, 0x02"
-		     : : "a" (queue->portal), "d" (desc) : "rcx", "memory");
-}
-
-/* The status of a descriptor, 0 if there is none in time. */
-static unsigned int wait_for(const struct dsa_completion_record *record)
-{
-	time_t end = time(NULL) + WAIT_SECONDS;
-
-	while (!record->status && time(NULL) < end)
-		usleep(1000);
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return record->status;
-}
-
-/* A descriptor that is done with, and its completion record. */
-struct done {
-	struct dsa_hw_desc desc;
-	struct dsa_completion_record record __attribute__((aligned(32)));
-};
-
-static unsigned int execute(struct queue *queue, struct done *done)
-{
-	memset(&done->record, 0, sizeof(done->record));
-	done->desc.completion_addr = (__u64)&done->record;
-	submit(queue, &done->desc);
-	return wait_for(&done->record);
-}
-
-static struct dsa_hw_desc move(void *dst, const void *src, size_t len, unsigned int flags)
-{
-	return (struct dsa_hw_desc) {
-		.opcode = DSA_OPCODE_MEMMOVE, .flags = flags, .src_addr = (__u64)src,
-		.dst_addr = (__u64)dst, .xfer_size = len,
-	};
 }
 
 static struct dsa_hw_desc fill(void *dst, __u64 pattern, size_t len, unsigned int flags)
@@ -308,14 +140,13 @@ static char *map_untouched(size_t size)
 
 FIXTURE_SETUP(dsa)
 {
-	struct stat st;
+	const char *why = dsa_missing();
 
 	/* Both are what is tested: without them there is nothing to skip to. */
-	ASSERT_EQ(0, stat(DEVICE, &st))
-		TH_LOG("idxd has not bound the device");
-	ASSERT_EQ(0, access(ACCEL_CONFIG, X_OK));
+	ASSERT_EQ(NULL, why)
+		TH_LOG("%s", why);
 	setting_write("/proc/sys/kernel/numa_balancing", "0");
-	ASSERT_EQ(0, configure());
+	ASSERT_EQ(0, configure(configs, ARRAY_SIZE(configs)));
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		ASSERT_EQ(0, queue_open(&self->queues[i], i));
 	self->size = PAGES * page_size();
@@ -350,14 +181,14 @@ TEST_F(dsa, untouched_memory_is_requested)
 	struct done done = { .desc = fill(self->src, 0x5a5a5a5a5a5a5a5aULL, self->size,
 					  FLAGS_BLOCK) };
 
-	ASSERT_TRUE(read_counts(&before));
+	ASSERT_TRUE(read_counts(-1, &before));
 	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &done));
 	EXPECT_EQ(self->size, done.record.bytes_completed);
 	EXPECT_TRUE(all_are(self->src, self->size, 0x5a));
 	done.desc = move(self->dst, self->src, self->size, FLAGS_BLOCK);
 	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &done));
 	EXPECT_TRUE(all_are(self->dst, self->size, 0x5a));
-	ASSERT_TRUE(read_counts(&after));
+	ASSERT_TRUE(read_counts(-1, &after));
 	TH_LOG("%llu page requests, %llu translations for 2 * %d untouched pages",
 	       after.requests - before.requests, after.translations - before.translations, PAGES);
 	/* The completion record is on the stack, which is there. */
@@ -367,7 +198,7 @@ TEST_F(dsa, untouched_memory_is_requested)
 	/* Again: all is cached now. */
 	before = after;
 	EXPECT_EQ(DSA_COMP_SUCCESS, execute(&self->queues[FIRST], &done));
-	ASSERT_TRUE(read_counts(&after));
+	ASSERT_TRUE(read_counts(-1, &after));
 	EXPECT_EQ(0, after.requests - before.requests);
 }
 
@@ -433,7 +264,7 @@ TEST_F(dsa, fault_is_finished_on_the_cpu)
 	unsigned int partial = 0, n;
 	struct dsa_counts before, after;
 
-	ASSERT_TRUE(read_counts(&before));
+	ASSERT_TRUE(read_counts(-1, &before));
 	scribble(self->src, self->size, 3);
 	memset(self->dst, 0, there);
 	EXPECT_EQ(DSA_COMP_PAGE_FAULT_NOBOF | DSA_COMP_STATUS_WRITE,
@@ -464,7 +295,7 @@ TEST_F(dsa, fault_is_finished_on_the_cpu)
 	}
 	EXPECT_EQ(PAGES / 2, partial);
 	EXPECT_EQ(0, memcmp(self->dst, self->src, self->size));
-	ASSERT_TRUE(read_counts(&after));
+	ASSERT_TRUE(read_counts(-1, &after));
 	EXPECT_EQ(0, after.requests - before.requests);
 	EXPECT_EQ(1 + PAGES / 2, after.faults - before.faults);
 	TH_LOG("%u partial completions, no page request", partial);
@@ -719,7 +550,7 @@ TEST_F(dsa, disabled_in_mid_batch)
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		queue_close(&self->queues[i]);
 
-	ASSERT_EQ(0, configure());
+	ASSERT_EQ(0, configure(configs, ARRAY_SIZE(configs)));
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		ASSERT_EQ(0, queue_open(&self->queues[i], i));
 	use_queue(_metadata, &self->queues[FIRST], self->dst, self->size);
@@ -735,10 +566,10 @@ TEST_F(dsa, aborted_in_mid_batch)
 	ASSERT_NE(NULL, batch);
 	behind.desc.completion_addr = (__u64)&behind.record;
 	submit(&self->queues[FIRST], &behind.desc);
-	ASSERT_TRUE(read_counts(&before));
+	ASSERT_TRUE(read_counts(-1, &before));
 	EXPECT_EQ(0, batch->done.record.status);
 	EXPECT_EQ(0, command(CMD_ABORT_WQ, 1 << FIRST));
-	ASSERT_TRUE(read_counts(&after));
+	ASSERT_TRUE(read_counts(-1, &after));
 	EXPECT_EQ(0, batch->done.record.status);
 	EXPECT_EQ(0, batch->records[MAX_BATCH - 1].status);
 	EXPECT_EQ(0, behind.record.status);
@@ -767,10 +598,10 @@ TEST_F(dsa, unbound)
 	name = strrchr(device, '/') + 1;
 	snprintf(line, sizeof(line), "echo %s >/sys/bus/pci/drivers/idxd/unbind", name);
 	EXPECT_EQ(0, run(line));
-	EXPECT_NE(0, access(DEVICE, F_OK));
+	EXPECT_NE(0, access(DSA_DEVICE, F_OK));
 	snprintf(line, sizeof(line), "echo %s >/sys/bus/pci/drivers/idxd/bind", name);
 	EXPECT_EQ(0, run(line));
-	ASSERT_EQ(0, configure());
+	ASSERT_EQ(0, configure(configs, ARRAY_SIZE(configs)));
 	for (int i = 0; i < ARRAY_SIZE(self->queues); i++)
 		ASSERT_EQ(0, queue_open(&self->queues[i], i));
 	use_queue(_metadata, &self->queues[FIRST], self->dst, self->size);
