@@ -13,7 +13,7 @@
 #define ACCEL_CONFIG	"/opt/accel-config/accel-config"
 #define MAX_BATCH	64
 #define MAX_TRANSFER	(2 << 20)
-#define WAIT_SECONDS	60
+#define WAIT_SECONDS	200	/* for a descriptor: a machine may be slow */
 
 #define FLAGS_RECORD	(IDXD_OP_FLAG_CRAV | IDXD_OP_FLAG_RCR)
 #define FLAGS_BLOCK	(FLAGS_RECORD | IDXD_OP_FLAG_BOF)
