@@ -745,7 +745,7 @@ TEST_F_TIMEOUT(process, two_contexts, TIMEOUT)
 	}
 	EXPECT_LT(0, pasid[0]);
 	EXPECT_EQ(pasid[0], pasid[1]);
-	EXPECT_TRUE(poll_until(one_domain, NULL, TIMEOUT));
+	EXPECT_TRUE(poll_until(one_domain, NULL, TIMEOUT / 10));
 	for (int i = 0; i < 2; i++)
 		ASSERT_OK(sva_wait_accesses(fd[i], PAGES));
 	ASSERT_OK(sva_unbind(fd[0]));
