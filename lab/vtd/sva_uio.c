@@ -473,6 +473,27 @@ int __wrap_module_load(const char *env, const char *beside, const char *args)
 	return access("/dev/uio0", F_OK) ? -ENODEV : 0;
 }
 
+/* No process has a device, and none is at work. */
+bool __wrap_sva_nothing_live(void *unused)
+{
+	(void)unused;
+	for (unsigned int i = 0; i < MAX_DEVICES; i++) {
+		char path[PATH_MAX];
+		bool bound;
+		int lock;
+
+		snprintf(path, sizeof(path), "/run/svadev.%u", i);
+		lock = __real_open(path, O_RDWR | O_CLOEXEC);
+		if (lock < 0)
+			continue;
+		bound = flock(lock, LOCK_EX | LOCK_NB);
+		__real_close(lock);
+		if (bound || (map_bar(i) && bars[i][SVADEV_REG_RUNNING / 8]))
+			return false;
+	}
+	return true;
+}
+
 /**
  * uio_register() - read a register of a context's device
  * @fd: the context, bound

@@ -7,6 +7,7 @@
 #define _SVA_UIO_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 
 #include "regs.h"
 
@@ -23,6 +24,7 @@ int __real_module_load(const char *env, const char *beside, const char *args);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_close(int fd);
 int __wrap_ioctl(int fd, unsigned long cmd, ...);
+bool __wrap_sva_nothing_live(void *unused);
 int __wrap_module_load(const char *env, const char *beside, const char *args);
 
 #endif /* _SVA_UIO_H */
