@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "movers.h"
@@ -891,9 +892,11 @@ static const char *gigantic_missing(struct ground *g)
 {
 	uint64_t start, end, step = GIB / page_size();
 	char path[PATH_MAX], cmdline[4096];
+	struct utsname kernel;
 
 	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)) >= 0 &&
-	    strstr(cmdline, "page_table_check=on"))
+	    strstr(cmdline, "page_table_check=on") &&
+	    !uname(&kernel) && !strncmp(kernel.release, "6.12", 4))
 		return "6.12 has a BUG in __page_table_check_zero() for pages of 1 GiB";
 	hugetlb_path(path, sizeof(path), g->node, GIB);
 	if (access(path, W_OK) || !node_pfn_range(g->node, &start, &end))
