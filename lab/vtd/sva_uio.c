@@ -375,9 +375,14 @@ static int observe(struct context *context, unsigned long cmd, void *arg)
 		if (ret && ret != -EEXIST)
 			return ret;
 		context->observer = __real_open(DEVICE, O_RDWR | O_CLOEXEC);
-		if (context->observer < 0 ||
-		    __real_ioctl(context->observer, SVA_TESTDEV_BIND, &bind))
+		if (context->observer < 0)
 			return -errno;
+		if (__real_ioctl(context->observer, SVA_TESTDEV_BIND, &bind)) {
+			ret = -errno;
+			__real_close(context->observer);
+			context->observer = -1;
+			return ret;
+		}
 	}
 	return __real_ioctl(context->observer, cmd, arg) ? -errno : 0;
 }

@@ -309,8 +309,10 @@ TEST_F_TIMEOUT(optimising, no_page_requests, TIMEOUT)
 	shared->stop = true;
 	for (int i = 0; i < NR_RIVALS; i++) {
 		const struct user *user = &shared->user[i];
+		int status;
 
-		ASSERT_EQ(user->pid, waitpid(user->pid, NULL, 0));
+		ASSERT_EQ(user->pid, waitpid(user->pid, &status, 0));
+		EXPECT_EQ(0, status);
 		EXPECT_EQ(0, user->error)
 			TH_LOG("%s: %s", rival_names[i], strerror(-user->error));
 		EXPECT_EQ(0, user->counts.result);
@@ -323,6 +325,7 @@ TEST_F_TIMEOUT(optimising, no_page_requests, TIMEOUT)
 		printf("# %s: %lld\n", proof[i], vmstat(proof[i]) - before[i]);
 	EXPECT_TRUE(proven(before))
 		TH_LOG("INCONCLUSIVE: not all movers were there in time");
+	EXPECT_LT(0, shared->user[RECIPE].counts.accesses);
 	EXPECT_EQ(0, shared->user[RECIPE].counts.requests);
 	EXPECT_EQ(0, shared->user[RECIPE].diff.moved + shared->user[RECIPE].diff.absent);
 }
