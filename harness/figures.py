@@ -9,8 +9,7 @@ KERNELS = ("stock", "patched", "patched-elsewhere", "patched-here")
 RATIOS = (
     ("going by a marked page / a mlocked one", "compaction_passes_marked",
      "compaction_passes_unevictable", 3.0),
-    ("marking 1 GiB that may have NUMA hints / pinning it", "mark_1g_walk", "pin_1g", 1 / 20),
-    ("marking 1 GiB where nothing is pending / pinning it", "mark_1g", "pin_1g", 1 / 100),
+    ("marking 1 GiB / pinning it", "mark_1g", "pin_1g", 1 / 20),
 )
 
 # Metrics of unprotected memory in the same runs

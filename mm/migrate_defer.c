@@ -39,9 +39,6 @@
  * sees the flag; one whose question came before has left a migration entry,
  * which the setter finds and waits for.  Questions 1 and 2 need no ordering
  * with the setter: they save work and other VMAs' mappings, question 3 decides.
- * In an address space that nobody has been to yet the setter looks at no table:
- * a mover that it does not see (settle_has_to_look()) has yet to ask question 3,
- * and will see the flag (mm_not_pristine()).
  *
  * A mark is set: mmap_lock (W) -> page table lock.
  * Question 2:    folio lock (try, unless held) -> i_mmap_rwsem or
@@ -69,9 +66,6 @@
 #include "migrate_defer.h"
 
 DEFINE_STATIC_KEY_FALSE(migrate_defer_key);
-
-/* Whether all hooks are at work: the key takes its time. */
-bool migrate_defer_armed __read_mostly;
 
 /* Page offsets that one answer may speak for: see folio_window_marks(). */
 #define MIGRATE_DEFER_WINDOW	512UL
@@ -326,10 +320,7 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
  */
 void migrate_defer_enable(void)
 {
-	if (READ_ONCE(migrate_defer_armed))
-		return;
 	static_branch_enable(&migrate_defer_key);
-	WRITE_ONCE(migrate_defer_armed, true);
 }
 
 /**

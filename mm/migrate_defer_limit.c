@@ -6,10 +6,10 @@
  * not, in mm->nomigrate_vm, and may not pass RLIMIT_MEMLOCK without CAP_IPC_LOCK.
  * The count is its own: what is under mlock() does not use it up.
  *
- * It changes where vm_flags do, and where VMAs come, grow and go: those are the
- * places of vm_stat_account(), munmap() and exit_mmap().  Splitting and merging
- * change nothing.  mm->nomigrate_vm and the flags change together under mmap_lock
- * held for writing.
+ * It changes where vm_flags do, and where VMAs come, grow and go: those are
+ * vm_stat_account() and remove_vma().  Splitting and merging change nothing.
+ * mm->nomigrate_vm and the flags change together under mmap_lock held for writing;
+ * munmap() may have downgraded it by the time it removes the VMAs.
  */
 
 #include <linux/capability.h>

@@ -154,12 +154,6 @@ bool __vma_migrate_deferred(enum migrate_defer_mover mover)
 	return migrate_defer_leave(mover, false, -1UL, 0);
 }
 
-void __vma_fork_copied(struct folio *folio)
-{
-	migrate_defer_leave(MIGRATE_DEFER_FORK, false, folio_pfn(folio),
-			    folio_order(folio));
-}
-
 /* Whose memory it is, as far as the kernel keeps track of it. */
 pid_t mm_owner_pid(struct mm_struct *mm)
 {

@@ -507,25 +507,6 @@ static bool settle_fills(const struct vm_area_struct *vma)
 	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
 }
 
-/*
- * Can there be anything to settle in a VMA that has just been marked?  Not while its
- * address space is pristine and no device is bound: binding one has a look of its
- * own, for entries that are old or clean.  In mappings of files there are entries
- * that others take away.
- */
-static bool settle_has_to_look(struct vm_area_struct *vma)
-{
-	/*
-	 * Whoever changes entries calls mm_not_pristine(), then sees the mark; so
-	 * does iommu_sva_hint_bound().
-	 */
-	smp_mb();
-	return !READ_ONCE(vma->vm_mm->nomigrate_pristine) ||
-	       !vma_is_anonymous(vma) || mm_valid_pasid(vma->vm_mm) ||
-	       (IS_ENABLED(CONFIG_IOMMU_SVA) &&
-		!IS_ENABLED(CONFIG_IOMMU_SVA_HINT));
-}
-
 /**
  * migrate_defer_settle - after an advice: have what is marked as it should be
  * @mm: whose range
@@ -563,7 +544,7 @@ int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
 		unsigned long from = max(start, vma->vm_start);
 		unsigned long to = min(end, vma->vm_end);
 
-		if (!(vma->vm_flags & VM_NOMIGRATE) || !settle_has_to_look(vma))
+		if (!(vma->vm_flags & VM_NOMIGRATE))
 			continue;
 		if (is_vm_hugetlb_page(vma))
 			hugetlb_unshare_all_pmds(vma);

@@ -71,15 +71,9 @@ struct migrate_defer_prefault {
 	unsigned long repaired;
 };
 
-/* Never called without CONFIG_MIGRATE_DEFER */
-int copy_huge_pmd_pages(struct vm_area_struct *dst_vma,
-			struct vm_area_struct *src_vma, pmd_t *dst_pmd,
-			unsigned long haddr, struct folio *folio, bool uffd_wp);
-
 #ifdef CONFIG_MIGRATE_DEFER
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
-extern bool migrate_defer_armed;
 
 /* Which mover, plus one, a migrate_pages() reason stands for; 0: it must succeed. */
 extern const u8 migrate_reason_movers[MR_TYPES];
@@ -94,7 +88,6 @@ bool __folio_locked_migrate_deferred(struct folio *folio,
 bool __mapping_migrate_deferred(struct address_space *mapping, pgoff_t first,
 				pgoff_t last, enum migrate_defer_mover mover);
 bool __vma_migrate_deferred(enum migrate_defer_mover mover);
-void __vma_fork_copied(struct folio *folio);
 void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 			    int result);
 bool migrate_defer_heeds(enum migrate_defer_mover mover);
@@ -224,14 +217,6 @@ static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 	return vma_nomigrate_heeded(vma, MIGRATE_DEFER_FORK);
 }
 
-/* fork() has copied @folio, which @vma of the parent maps. */
-static inline void vma_fork_copied(const struct vm_area_struct *vma,
-				   struct folio *folio)
-{
-	if (vma_nomigrate(vma))
-		__vma_fork_copied(folio);
-}
-
 /**
  * folio_locked_migrate_deferred - folio_migrate_deferred() for a locked folio
  * @folio: the folio, locked
@@ -354,43 +339,14 @@ static inline void mm_init_nomigrate(struct mm_struct *mm)
 	mm->nomigrate_vm = 0;
 }
 
-/* A new address space, see mm_not_pristine(). */
-static inline void mm_init_pristine(struct mm_struct *mm)
-{
-	mm->nomigrate_pristine = READ_ONCE(migrate_defer_armed);
-}
-
-/**
- * mm_not_pristine - from now on setting a mark has to look at page tables
- * @mm: the address space
- *
- * As long as nobody has called this for @mm, what is populated of its private
- * anonymous memory is mapped as a page fault that writes leaves it, as far as the
- * kernel is concerned: what the application or a tool has write-protected (soft-dirty,
- * userfaultfd) is their wish.  Whoever begins a migration, leaves NUMA hints, shares
- * pages, hands them to KSM, or maps them read-only for good calls it before the first
- * entry changes.  Address spaces that are older than the first mark of the system's
- * life never count as pristine, so that nobody pays before there is one.
- *
- * Context: any; before the caller asks whether a VMA is marked, or with mmap_lock
- * held.  settle_has_to_look() is the other side.
- */
-static inline void mm_not_pristine(struct mm_struct *mm)
-{
-	if (!migrate_defer_active())
-		return;
-	if (READ_ONCE(mm->nomigrate_pristine))
-		WRITE_ONCE(mm->nomigrate_pristine, false);
-	smp_mb();	/* pairs with settle_has_to_look() */
-}
-
 /**
  * mm_account_nomigrate - a VMA comes, grows, goes or changes its flags
  * @mm: the address space
  * @vm_flags: of the VMA; nothing happens unless it is marked
  * @npages: pages that are marked more; negative: less
  *
- * Context: mmap_lock of @mm held for writing.
+ * Context: mmap_lock of @mm held for writing, or downgraded by munmap(), which a
+ * second munmap() cannot do meanwhile.
  */
 static inline void mm_account_nomigrate(struct mm_struct *mm,
 					vm_flags_t vm_flags, long npages)
@@ -477,11 +433,6 @@ static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 	return false;
 }
 
-static inline void vma_fork_copied(const struct vm_area_struct *vma,
-				   struct folio *folio)
-{
-}
-
 static inline bool folio_locked_migrate_deferred(struct folio *folio,
 						 enum migrate_defer_mover mover,
 						 bool urgent)
@@ -563,14 +514,6 @@ static inline bool nomigrate_future_ok(struct mm_struct *mm,
 }
 
 static inline void mm_init_nomigrate(struct mm_struct *mm)
-{
-}
-
-static inline void mm_init_pristine(struct mm_struct *mm)
-{
-}
-
-static inline void mm_not_pristine(struct mm_struct *mm)
 {
 }
 

@@ -465,6 +465,36 @@ TEST_F_TIMEOUT(small, merged_while_switched_off, TIMEOUT)
 	EXPECT_EQ(region_nodes(marked, other), (int)region_pages(marked));
 }
 
+static bool is_merging(void *arg)
+{
+	return ksm_pages(arg) > 0 && file_number("/sys/kernel/mm/ksm/pages_sharing") > 0;
+}
+
+static int merge_own(void *arg)
+{
+	return mergeable(arg) ?: ksm_fast() ?: poll_until(is_merging, arg, LONG_SECONDS) ?
+	       ksm.push(NULL, NULL, 0) : -ETIME;
+}
+
+/* A page that parent and child share becomes KSM's if either wants it: the mark takes it back. */
+TEST_F_TIMEOUT(small, merged_by_child, TIMEOUT)
+{
+	struct region *r = &self->marked, *regions[] = { r };
+	struct peer child;
+
+	ASSERT_EQ(ksm.place(&self->ground, regions, 1), 0);
+	ASSERT_EQ(peer_start(&child, merge_own, r), 0);
+	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "0"), 0);
+	if (ksm_pages(r) <= 0)
+		TH_LOG("INCONCLUSIVE: no page of the parent has become one of KSM's");
+	ASSERT_GT(ksm_pages(r), 0);
+	ASSERT_EQ(region_mark(r), 0);
+	EXPECT_EQ(ksm_pages(r), 0);
+	EXPECT_EQ(wrong_contents(r, false), 0);
+	peer_stop(&child);
+	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
+}
+
 static bool all_merged(void *arg)
 {
 	const struct region *r = arg;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -20,6 +21,8 @@
 #define EPOCHS		400
 #define ENOUGH		40	/* epochs before which pages moved: the mover was at work */
 #define CONCLUSIVE	4	/* and so many there have to be */
+#define TRIES		60	/* to mark while pages are on their way */
+#define PROOF		8	/* and so often it has to be so */
 
 FIXTURE(race)
 {
@@ -177,6 +180,145 @@ TEST_F_TIMEOUT(race, marked_at_once, 600)
 	EXPECT_EQ(moved_marked, 0);
 	EXPECT_EQ(away, 0);
 	EXPECT_EQ(region_corrupt(r), 0);
+}
+
+/* ------------------------------------------------------------------ pages that are on their way */
+
+FIXTURE(moving)
+{
+	struct ground ground;
+};
+
+FIXTURE_VARIANT(moving)
+{
+	bool downwards;
+};
+
+FIXTURE_VARIANT_ADD(moving, upwards) { .downwards = false };
+
+/*
+ * The mover goes from the end of the region to its start, the mark from the start to the end:
+ * pages that it has found in place already are next.
+ */
+FIXTURE_VARIANT_ADD(moving, downwards) { .downwards = true };
+
+FIXTURE_SETUP(moving)
+{
+	const char *why;
+
+	settings_restore();
+	why = ground_init(&self->ground) ?: damon.missing(&self->ground) ?:
+	      region_missing(MEM_ANON, 4096);
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN_PARENT(moving)
+{
+	damon_off();
+	settings_restore();
+}
+
+/**
+ * struct sighting - what a process has seen of its region
+ * @start:	lowest physical address
+ * @end:	highest one
+ * @away:	pages that were away just before it was marked
+ * @left:	and just after
+ */
+struct sighting {
+	uint64_t start;
+	uint64_t end;
+	size_t away;
+	size_t left;
+};
+
+static size_t pages_away(const struct region *r)
+{
+	size_t away = 0;
+
+	if (pagemap_read(r->addr, r->size, r->before))
+		_exit(1);
+	for (size_t i = 0; i < region_pages(r); i++)
+		away += !(r->before[i] & PM_PRESENT);
+	return away;
+}
+
+/* Says where its region is, marks it as soon as a page is on its way, and says what it saw. */
+static void mark_when_moving(int say, int node, bool downwards)
+{
+	struct sighting seen = { .start = UINT64_MAX };
+	double deadline;
+	struct region r;
+	size_t pages;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (region_map(&r, MEM_ANON, 4096, REGION_SIZE) || policy_bind(node))
+		_exit(1);
+	/* The mover goes by page frames, which are handed out upwards. */
+	pages = region_pages(&r);
+	for (size_t i = 0; i < pages; i++)
+		*(volatile char *)(r.addr + (downwards ? pages - 1 - i : i) * page_size()) = 1;
+	if (policy_default() || pages_away(&r))
+		_exit(1);
+	for (size_t i = 0; i < pages; i++) {
+		uint64_t at = pagemap_pfn(r.before[i]) * page_size();
+
+		seen.start = at < seen.start ? at : seen.start;
+		seen.end = at + page_size() > seen.end ? at + page_size() : seen.end;
+	}
+	if (write(say, &seen, sizeof(seen)) != sizeof(seen))
+		_exit(1);
+
+	deadline = now() + SECONDS;
+	while (!seen.away && now() < deadline)
+		seen.away = pages_away(&r);
+	if (region_mark(&r))
+		_exit(1);
+	seen.left = pages_away(&r);
+	_exit(write(say, &seen, sizeof(seen)) != sizeof(seen));
+}
+
+/*
+ * Pages that are on their way when the mark is set are waited for, and nothing more of the region
+ * is unmapped: not even what the mover has isolated already.
+ */
+TEST_F_TIMEOUT(moving, mark_waits, 900)
+{
+	size_t away = 0, left = 0;
+	int tries = 0, active = 0;
+
+	while (active < PROOF && tries++ < TRIES) {
+		struct sighting seen;
+		int say[2], status;
+		pid_t pid;
+
+		ASSERT_EQ(pipe(say), 0);
+		pid = fork();
+		ASSERT_GE(pid, 0);
+		if (!pid)
+			mark_when_moving(say[1], self->ground.node, variant->downwards);
+		close(say[1]);
+		ASSERT_EQ(read(say[0], &seen, sizeof(seen)), (ssize_t)sizeof(seen));
+		ASSERT_EQ(damon_setup("paddr", "migrate_cold"), 0);
+		ASSERT_EQ(damon_range(seen.start, seen.end), 0);
+		ASSERT_EQ(damon_target(self->ground.other), 0);
+		ASSERT_EQ(damon_on(), 0);
+		ASSERT_EQ(read(say[0], &seen, sizeof(seen)), (ssize_t)sizeof(seen));
+		damon_off();
+		close(say[0]);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		ASSERT_EQ(status, 0);
+		active += seen.away > 0;
+		away += seen.away;
+		left += seen.left;
+	}
+	TH_LOG("%d tries: %zu pages on their way in %d of them, %zu after the mark", tries, away,
+	       active, left);
+	if (active < PROOF)
+		TH_LOG("INCONCLUSIVE: no page was on its way when the process looked");
+	EXPECT_EQ(active, PROOF);
+	EXPECT_EQ(left, 0);
 }
 
 TEST_HARNESS_MAIN

@@ -287,4 +287,71 @@ TEST_F_TIMEOUT(aging, marked_pages_stay_young, TIMEOUT)
 	close(self->fd);
 }
 
+/* ----------------------------------------------------------------------- bound after the aging */
+
+FIXTURE(bound) {
+	struct region control;
+	struct region marked;
+};
+
+FIXTURE_VARIANT(bound) {
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(bound, base_pages) { .folio = FOLIO_4K };
+
+/*
+ * Blocks of contiguous entries, of which the CPU makes only one young: the kernel takes all of
+ * them for young, and a device takes each for what it is.
+ */
+FIXTURE_VARIANT_ADD(bound, partly_used_blocks) { .folio = FOLIO_64K };
+
+FIXTURE_SETUP(bound)
+{
+	struct region *regions[] = { &self->control, &self->marked };
+	const char *why;
+
+	settings_restore();
+	why = sva_missing() ?: page_idle_missing() ?: region_missing(MEM_ANON, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(region_map(regions[i], MEM_ANON, variant->folio, REGION_SIZE));
+		ASSERT_OK(region_populate(regions[i], -1));
+		ASSERT_OK(region_snapshot(regions[i]));
+	}
+}
+
+FIXTURE_TEARDOWN_PARENT(bound)
+{
+	settings_restore();
+}
+
+/* A device that is bound when marked pages are old finds none. */
+TEST_F_TIMEOUT(bound, finds_no_old_page, TIMEOUT)
+{
+	struct region *regions[] = { &self->control, &self->marked };
+	uint64_t control = 0, marked = 0;
+	int fd;
+
+	ASSERT_OK(region_mark(&self->marked));
+	ASSERT_OK(page_idle_push(regions));
+	for (int i = 0; i < 2; i++)
+		for (size_t at = 0; variant->folio > page_size() && at < regions[i]->size;
+		     at += variant->folio)
+			*(volatile char *)(regions[i]->addr + at);
+	fd = sva_open_bound(0);
+	ASSERT_LE(0, fd);
+	ASSERT_OK(old_pages(fd, &self->control, &control));
+	ASSERT_OK(old_pages(fd, &self->marked, &marked));
+	TH_LOG("%llu faults on the control, %llu on the marked region",
+	       (unsigned long long)control, (unsigned long long)marked);
+	close(fd);
+	EXPECT_EQ(0, marked);
+	/* Where software sets the bit, it does so for the whole block. */
+	if (!control && variant->folio > page_size())
+		SKIP(return, "the processor does not set accessed bits");
+	EXPECT_LE(REGION_SIZE / variant->folio * 3 / 4, control);
+}
+
 TEST_HARNESS_MAIN
