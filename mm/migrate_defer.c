@@ -34,13 +34,13 @@
  * Locking
  *
  * vm_flags change under mmap_lock held for writing.  The setter writes the hint
- * first, then the flag, then takes the page table lock of each table of the
- * range (migrate_defer_settle()).  A mover whose question 3 comes after that
+ * first, then the flag, then, with mmap_lock downgraded, takes the page table lock of
+ * each table of the range (migrate_defer_marked()).  A mover whose question 3 comes after that
  * sees the flag; one whose question came before has left a migration entry,
  * which the setter finds and waits for.  Questions 1 and 2 need no ordering
  * with the setter: they save work and other VMAs' mappings, question 3 decides.
  *
- * A mark is set: mmap_lock (W) -> page table lock.
+ * A mark is set: mmap_lock (W), then (R) -> page table lock.
  * Question 2:    folio lock (try, unless held) -> i_mmap_rwsem or
  *		  anon_vma->rwsem (R) -> page table lock; see the head of
  *		  mm/rmap.c.  By file: i_mmap_rwsem (R).
@@ -70,6 +70,17 @@ DEFINE_STATIC_KEY_FALSE(migrate_defer_key);
 /* Page offsets that one answer may speak for: see folio_window_marks(). */
 #define MIGRATE_DEFER_WINDOW	512UL
 
+/* The hints stay for ever: they are worth nothing where nothing is marked. */
+static bool migrate_defer_hints(void)
+{
+	return atomic_long_read(&migrate_defer_marked_pages);
+}
+
+bool __anon_vma_maybe_nomigrate(const struct anon_vma *anon_vma)
+{
+	return migrate_defer_hints() && READ_ONCE(anon_vma->nomigrate_hint);
+}
+
 /*
  * The folio may be freed, truncated or moved to another anon_vma meanwhile.
  * An address_space is freed by RCU, so is the slab of anon_vmas, and an
@@ -81,6 +92,9 @@ bool __folio_maybe_nomigrate(const struct folio *folio)
 {
 	unsigned long mapping;
 	bool hint = false;
+
+	if (!migrate_defer_hints())
+		return false;
 
 	rcu_read_lock();
 	mapping = (unsigned long)READ_ONCE(folio->mapping);
@@ -108,9 +122,10 @@ bool __folio_maybe_nomigrate(const struct folio *folio)
 #define WINDOW_UNMARKED	0x2
 #define WINDOW_MIXED	(WINDOW_MARKED | WINDOW_UNMARKED)
 
-static inline unsigned int vma_window_mark(const struct vm_area_struct *vma)
+static inline unsigned int vma_window_mark(const struct vm_area_struct *vma,
+					   const struct folio *folio)
 {
-	return vma_nomigrate(vma) ? WINDOW_MARKED : WINDOW_UNMARKED;
+	return vma_holds_folio(vma, folio) ? WINDOW_MARKED : WINDOW_UNMARKED;
 }
 
 /*
@@ -132,7 +147,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 			return 0;
 		anon_rmap_tree_foreach(avc, anon_vma, first, last) {
 			cond_resched();
-			marks |= vma_window_mark(avc->vma);
+			marks |= vma_window_mark(avc->vma, folio);
 			if (marks == WINDOW_MIXED)
 				break;
 		}
@@ -146,7 +161,7 @@ static unsigned int folio_window_marks(struct folio *folio, pgoff_t first,
 		i_mmap_lock_read(mapping);
 		mapping_rmap_tree_foreach(vma, mapping, first, last) {
 			cond_resched();
-			marks |= vma_window_mark(vma);
+			marks |= vma_window_mark(vma, folio);
 			if (marks == WINDOW_MIXED)
 				break;
 		}
@@ -162,7 +177,7 @@ static bool folio_nomigrate_one(struct folio *folio, struct vm_area_struct *vma,
 	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, address, 0);
 	bool *nomigrate = arg;
 
-	if (!vma_nomigrate(vma) || !page_vma_mapped_walk(&pvmw))
+	if (!vma_holds_folio(vma, folio) || !page_vma_mapped_walk(&pvmw))
 		return true;
 
 	page_vma_mapped_walk_done(&pvmw);
@@ -171,8 +186,7 @@ static bool folio_nomigrate_one(struct folio *folio, struct vm_area_struct *vma,
 }
 
 /* Does a marked VMA map the folio?  The folio is locked. */
-static bool folio_nomigrate(struct folio *folio,
-			    struct migrate_defer_scan *scan)
+static bool folio_held(struct folio *folio, struct migrate_defer_scan *scan)
 {
 	pgoff_t first = round_down(folio->index, MIGRATE_DEFER_WINDOW);
 	pgoff_t last = round_up(folio->index + folio_nr_pages(folio),
@@ -199,6 +213,17 @@ static bool folio_nomigrate(struct folio *folio,
 	return marks == WINDOW_MARKED && folio_mapped(folio);
 }
 
+bool __folio_nomigrate(struct folio *folio)
+{
+	bool held;
+
+	if (!folio_trylock(folio))
+		return true;
+	held = folio_held(folio, NULL);
+	folio_unlock(folio);
+	return held;
+}
+
 /* The folio is not locked, the answer that @scan keeps may be about it. */
 static bool migrate_defer_scan_knows(const struct migrate_defer_scan *scan,
 				     const struct folio *folio)
@@ -222,7 +247,7 @@ bool __folio_migrate_deferred(struct folio *folio,
 	} else {
 		if (!folio_trylock(folio))
 			return false;
-		deferred = folio_nomigrate(folio, scan);
+		deferred = folio_held(folio, scan);
 		folio_unlock(folio);
 	}
 
@@ -233,7 +258,7 @@ bool __folio_migrate_deferred(struct folio *folio,
 bool __folio_locked_migrate_deferred(struct folio *folio,
 				     enum migrate_defer_mover mover, bool urgent)
 {
-	return folio_nomigrate(folio, NULL) &&
+	return folio_held(folio, NULL) &&
 	       migrate_defer_leave(mover, urgent, folio_pfn(folio),
 				   folio_order(folio));
 }
@@ -247,7 +272,7 @@ bool __mapping_migrate_deferred(struct address_space *mapping, pgoff_t first,
 	i_mmap_lock_read(mapping);
 	mapping_rmap_tree_foreach(vma, mapping, first, last) {
 		cond_resched();
-		marked = vma_nomigrate(vma);
+		marked = vma_nomigrate(vma) && (vma->vm_flags & VM_MAYSHARE);
 		if (marked)
 			break;
 	}
@@ -276,7 +301,7 @@ static bool folio_forced_one(struct folio *folio, struct vm_area_struct *vma,
 	const struct forced_walk *forced = arg;
 	unsigned long pages = 0;
 
-	if (!vma_nomigrate(vma))
+	if (!vma_holds_folio(vma, folio))
 		return true;
 
 	while (page_vma_mapped_walk(&pvmw)) {
@@ -313,46 +338,26 @@ void __folio_migrate_forced(struct folio *folio, enum migrate_reason reason,
 	rmap_walk(folio, &rwc);
 }
 
+/* Whether all hooks are at work: the key takes its time. */
+static bool migrate_defer_armed __read_mostly;
+
 /**
- * migrate_defer_enable - arm the hooks, before the first mark is set
+ * migrate_defer_arm - have the hooks at work before the first mark is set
+ * @mm: the address space that is to be marked
  *
- * Context: may sleep; takes cpu_hotplug_lock, hence without mmap_lock.
+ * Context: mmap_lock of @mm held for writing; cpu_hotplug_lock is taken, hence
+ * without it: mmap_lock is dropped the first time in the system's life.
+ * Return: 0 if the hooks are at work, 1 if they are but mmap_lock had to be dropped,
+ * or -EINTR with mmap_lock not held if the caller is being killed.
  */
-void migrate_defer_enable(void)
+int migrate_defer_arm(struct mm_struct *mm)
 {
+	if (READ_ONCE(migrate_defer_armed))
+		return 0;
+	mmap_write_unlock(mm);
 	static_branch_enable(&migrate_defer_key);
-}
-
-/**
- * migrate_defer_unmerge - give a range pages of its own that KSM has merged
- * @mm: whose range
- * @start: its start, page aligned
- * @end: its end, page aligned
- *
- * Before it is marked, because KSM forgets about pages of marked VMAs, and
- * nobody else can move KSM pages.
- *
- * Context: mmap_lock of @mm held for writing, which keeps KSM away; sleeps.
- * Return: 0, -EAGAIN where there was no memory, -ERESTARTSYS where a signal is
- * pending.
- */
-int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
-			  unsigned long end)
-{
-	VMA_ITERATOR(vmi, mm, start);
-	struct vm_area_struct *vma;
-	int ret;
-
-	for_each_vma_range(vmi, vma, end) {
-		if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
-			continue;
-		ret = ksm_unmerge(vma, max(start, vma->vm_start),
-				  min(end, vma->vm_end));
-		/* -ENOMEM says that there is a hole. */
-		if (ret)
-			return ret == -ENOMEM ? -EAGAIN : ret;
-	}
-	return 0;
+	WRITE_ONCE(migrate_defer_armed, true);
+	return mmap_write_lock_killable(mm) ? -EINTR : 1;
 }
 
 /**
@@ -360,8 +365,8 @@ int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
  * @vma: the VMA, not yet marked
  *
  * A folio of @vma may belong to any anon_vma of its chain, that is, to one of
- * an ancestor that forked; and a private file mapping has folios of both kinds.
- * fork() looks at MMF_HAS_PINNED before it looks at anything else.
+ * an ancestor that forked.  Of a private mapping of a file the mark does not hold
+ * what is the file's.  fork() looks at MMF_HAS_PINNED before it looks at anything else.
  *
  * Context: mmap_lock held for writing.
  */
@@ -373,7 +378,7 @@ void migrate_defer_hint(struct vm_area_struct *vma)
 
 	if (!mm_flags_test(MMF_HAS_PINNED, vma->vm_mm))
 		mm_flags_set(MMF_HAS_PINNED, vma->vm_mm);
-	if (vma->vm_file)
+	if (vma->vm_file && (vma->vm_flags & VM_MAYSHARE))
 		mapping_set_nomigrate_hint(vma->vm_file->f_mapping);
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
 		WRITE_ONCE(avc->anon_vma->nomigrate_hint, true);

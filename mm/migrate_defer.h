@@ -23,6 +23,11 @@ bool migrate_reason_mover(enum migrate_reason reason,
 			  enum migrate_defer_mover *mover);
 bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
 			 unsigned long pfn, unsigned int order);
+void migrate_defer_yield(const struct vm_area_struct *vma, unsigned long start,
+			 unsigned long end, enum migrate_defer_yield why);
+bool migrate_defer_fits(struct mm_struct *mm, unsigned long pages);
+struct folio *migrate_defer_try_alloc(struct vm_area_struct *vma,
+				      unsigned long addr);
 pid_t mm_owner_pid(struct mm_struct *mm);
 
 #endif /* _MM_MIGRATE_DEFER_H */

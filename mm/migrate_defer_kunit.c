@@ -21,7 +21,7 @@ static const struct {
 	{ MIGRATE_DEFER_KSM,		MR_TYPES,		false },
 	{ MIGRATE_DEFER_DEMOTION,	MR_DEMOTION,		true },
 	{ MIGRATE_DEFER_DAMON,		MR_DAMON,		false },
-	{ MIGRATE_DEFER_THP_SPLIT,	MR_TYPES,		false },
+	{ MIGRATE_DEFER_THP_SPLIT,	MR_TYPES,		true },
 	{ MIGRATE_DEFER_FORK,		MR_TYPES,		false },
 	{ MIGRATE_DEFER_AGING,		MR_TYPES,		false },
 };

@@ -17,7 +17,6 @@
 #include <linux/hugetlb.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
-#include <linux/mount.h>
 #include <linux/sched/signal.h>
 
 #include "migrate_defer.h"
@@ -29,38 +28,31 @@ void __mm_account_nomigrate(struct mm_struct *mm, long npages)
 	atomic_long_add(npages, &migrate_defer_marked_pages);
 }
 
-/**
- * nomigrate_future_ok - may so much more be marked?
- * @mm: the address space
- * @vm_flags: of the VMA that comes or grows
- * @npages: pages by which it does
- *
- * The limit and the capability are those of the caller, as for mlock().
- *
- * Context: mmap_lock of @mm held.
- * Return: true if @vm_flags have no mark, or the caller may.
- */
-bool nomigrate_future_ok(struct mm_struct *mm, vm_flags_t vm_flags,
-			 unsigned long npages)
+/* May @mm have so many pages more marked?  As mlock() asks. */
+static bool nomigrate_fits(const struct mm_struct *mm, unsigned long npages)
 {
-	if (!(vm_flags & VM_NOMIGRATE) ||
-	    mm->nomigrate_vm + npages <= rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT)
-		return true;
-	return capable(CAP_IPC_LOCK);
+	return mm->nomigrate_vm + npages <= rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT ||
+	       capable(CAP_IPC_LOCK);
+}
+
+void __vma_grow_nomigrate(struct vm_area_struct *vma, unsigned long npages)
+{
+	if (nomigrate_fits(vma->vm_mm, npages))
+		return;
+	__mm_account_nomigrate(vma->vm_mm, -vma_pages(vma));
+	vm_flags_clear(vma, VM_NOMIGRATE);
+	migrate_defer_yield(vma, vma->vm_start, vma->vm_end,
+			    MIGRATE_DEFER_YIELD_LIMIT);
 }
 
 /*
- * A mark holds up everybody's page cache of the file: the same right as for
- * MADV_PAGEOUT, see can_do_file_pageout().  No path leads to a file of SysV shared
- * memory or a memfd, and its mode means nothing: how it was opened does.
+ * A mark holds up the page cache of all who use the file, so it takes the right to
+ * write it.  What is asked here sends no request to a file system: mmap_lock is
+ * held for writing.
  */
 static bool may_mark_file(struct file *file)
 {
-	if (file_owner_or_capable(file))
-		return true;
-	if (file->f_path.mnt->mnt_flags & MNT_INTERNAL)
-		return file->f_mode & FMODE_WRITE;
-	return file_permission(file, MAY_WRITE) == 0;
+	return file->f_mode & FMODE_WRITE || file_owner_or_capable(file);
 }
 
 /**
@@ -75,19 +67,24 @@ static bool may_mark_file(struct file *file)
  * split between huge pages, and the stack that execve() prepares not at all.
  *
  * Context: mmap_lock of @mm held for writing.
- * Return: 0, or
+ * Return: how many pages would be marked more, or
  *   -EINVAL where the range has a mapping that cannot be marked;
- *   -EACCES where the caller neither owns nor may write a mapped file;
- *   -ENOMEM if the marked part of @mm would pass RLIMIT_MEMLOCK.
+ *   -EPERM if the caller may mark nothing;
+ *   -EACCES where a shared mapping of a file is neither of one opened for writing
+ *	nor of one that the caller owns;
+ *   -EAGAIN if the marked part of @mm would pass RLIMIT_MEMLOCK.
  */
-int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
-			   unsigned long end, bool set)
+long migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			    unsigned long end, bool set)
 {
 	VMA_ITERATOR(vmi, mm, start);
 	struct vm_area_struct *vma;
 	unsigned long npages = 0;
 
 	mmap_assert_write_locked(mm);
+
+	if (set && !can_do_mlock())
+		return -EPERM;
 
 	for_each_vma_range(vmi, vma, end) {
 		unsigned long from = max(start, vma->vm_start);
@@ -103,13 +100,13 @@ int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 			return -EINVAL;
 		if (!set)
 			continue;
-		if (vma->vm_file && !may_mark_file(vma->vm_file))
+		if ((vma->vm_flags & VM_MAYSHARE) && vma->vm_file &&
+		    !may_mark_file(vma->vm_file))
 			return -EACCES;
 		if (!(vma->vm_flags & VM_NOMIGRATE))
 			npages += (to - from) >> PAGE_SHIFT;
 	}
 
 	/* What is marked already may be beyond the caller's limit. */
-	return npages && !nomigrate_future_ok(mm, VM_NOMIGRATE, npages) ?
-	       -ENOMEM : 0;
+	return npages && !nomigrate_fits(mm, npages) ? -EAGAIN : npages;
 }

@@ -7,9 +7,12 @@
  * migrate_pages() reason that stands for it, and gets the answer from here.
  */
 
+#include <linux/hugetlb.h>
+#include <linux/memcontrol.h>
 #include <linux/migrate_defer.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/swap.h>
 #include <linux/sysfs.h>
 #include <linux/vmstat.h>
 
@@ -26,7 +29,7 @@ static const bool yields[NR_MIGRATE_DEFER_MOVERS] = {
 	[MIGRATE_DEFER_KSM]		= false,
 	[MIGRATE_DEFER_DEMOTION]	= true,
 	[MIGRATE_DEFER_DAMON]		= false,
-	[MIGRATE_DEFER_THP_SPLIT]	= false,
+	[MIGRATE_DEFER_THP_SPLIT]	= true,
 	[MIGRATE_DEFER_FORK]		= false,
 	[MIGRATE_DEFER_AGING]		= false,
 };
@@ -152,6 +155,129 @@ bool migrate_defer_leave(enum migrate_defer_mover mover, bool urgent,
 bool __vma_migrate_deferred(enum migrate_defer_mover mover)
 {
 	return migrate_defer_leave(mover, false, -1UL, 0);
+}
+
+/**
+ * migrate_defer_yield - say that a mark gives way
+ * @vma: whose
+ * @start: of the range where it does
+ * @end: its end
+ * @why: the reason
+ *
+ * Context: any.
+ */
+void migrate_defer_yield(const struct vm_area_struct *vma, unsigned long start,
+			 unsigned long end, enum migrate_defer_yield why)
+{
+	count_vm_event(NOMIGRATE_YIELD);
+	trace_yield(mm_owner_pid(vma->vm_mm), start, end, why);
+}
+
+/* Pages that a memory cgroup and those above it have room for, as far as is known */
+static unsigned long memcg_room(struct mm_struct *mm)
+{
+	unsigned long room = ULONG_MAX;
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg, *start = get_mem_cgroup_from_mm(mm);
+
+	for (memcg = start; memcg && !mem_cgroup_is_root(memcg);
+	     memcg = parent_mem_cgroup(memcg)) {
+		unsigned long max = min(READ_ONCE(memcg->memory.max),
+					READ_ONCE(memcg->memory.high));
+		unsigned long used = page_counter_read(&memcg->memory);
+		long files = memcg_page_state(memcg, NR_FILE_PAGES) -
+			     memcg_page_state(memcg, NR_SHMEM);
+
+		room = min(room, (max > used ? max - used : 0) +
+				 (files > 0 ? files / 2 : 0));
+	}
+	mem_cgroup_put(start);
+#endif
+	return room;
+}
+
+/**
+ * migrate_defer_fits - is there memory for copies, and as much for others?
+ * @mm: whose copies
+ * @pages: how many
+ *
+ * Without it the next allocation, whose ever it is, would have the OOM killer called.
+ * It is rough: what can be reclaimed is not known before.
+ *
+ * Context: may sleep.
+ * Return: true if there is.
+ */
+bool migrate_defer_fits(struct mm_struct *mm, unsigned long pages)
+{
+	return 2 * pages <= max(0L, si_mem_available()) &&
+	       2 * pages <= memcg_room(mm);
+}
+
+void __vma_fork_begin(struct vm_area_struct *vma)
+{
+	struct mm_struct *mm = vma->vm_mm;
+
+	mm->nomigrate_shares = NULL;
+	if (vma->anon_vma && !is_vm_hugetlb_page(vma) && vma_fork_copies(vma) &&
+	    !migrate_defer_fits(mm, min(vma_pages(vma),
+					get_mm_counter(mm, MM_ANONPAGES))))
+		__vma_fork_yields(vma, vma->vm_start);
+}
+
+bool __vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
+{
+	if (vma->vm_mm->nomigrate_shares == vma)
+		return false;
+	vma->vm_mm->nomigrate_shares = vma;
+	migrate_defer_yield(vma, addr, vma->vm_end, MIGRATE_DEFER_YIELD_FORK);
+	return true;
+}
+
+/**
+ * migrate_defer_try_alloc - a page for what can be done without
+ * @vma: the VMA that it is for
+ * @addr: its address there
+ *
+ * The OOM killer does not come for it, nor that of the memory cgroup.
+ *
+ * Context: may sleep.
+ * Return: the page, charged as those of @vma, or NULL.
+ */
+struct folio *migrate_defer_try_alloc(struct vm_area_struct *vma,
+				      unsigned long addr)
+{
+	struct page *page = alloc_page_vma(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY |
+					   __GFP_NOWARN, vma, addr);
+
+	if (page && mem_cgroup_charge(page_folio(page), vma->vm_mm, GFP_KERNEL |
+				      __GFP_NORETRY | __GFP_NOWARN)) {
+		__free_page(page);
+		page = NULL;
+	}
+	return page ? page_folio(page) : NULL;
+}
+
+/**
+ * vma_fork_alloc - a page for what fork() copies for a mark
+ * @vma: the parent's VMA
+ * @addr: address of the page
+ *
+ * Where there is no memory the rest of @vma is shared with the child.
+ *
+ * Context: mmap_lock held for writing; sleeps.
+ * Return: the page, charged as those of @vma, or NULL.
+ */
+struct folio *vma_fork_alloc(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct folio *folio = migrate_defer_try_alloc(vma, addr);
+
+	if (!folio) {
+		__vma_fork_yields(vma, addr);
+		return NULL;
+	}
+	folio_throttle_swaprate(folio, GFP_KERNEL);
+	__vma_migrate_deferred(MIGRATE_DEFER_FORK);
+	return folio;
 }
 
 /* Whose memory it is, as far as the kernel keeps track of it. */

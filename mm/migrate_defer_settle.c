@@ -17,6 +17,7 @@
 #include <linux/mm_inline.h>
 #include <linux/pagemap.h>
 #include <linux/pagewalk.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swapops.h>
 #include <linux/userfaultfd_k.h>
@@ -36,6 +37,8 @@
  * struct settle - state of one walk
  * @prefault: also map what a mover left to the next fault; NULL not to
  * @unmerge: give what KSM has merged pages of its own
+ * @how: FAULT_FLAG_ALLOW_RETRY and what goes with it; 0 where mmap_lock is held for
+ *	 writing
  * @addr: where the walk ended because a page fault is needed
  * @fault_flags: which kind of, FAULT_FLAG_WRITE, FAULT_FLAG_UNSHARE or 0
  * @merged: a KSM page could not be unmerged
@@ -43,6 +46,7 @@
 struct settle {
 	struct migrate_defer_prefault *prefault;
 	bool unmerge;
+	unsigned int how;
 	unsigned long addr;
 	unsigned int fault_flags;
 	bool merged;
@@ -395,22 +399,57 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 #define settle_hugetlb_entry	NULL
 #endif
 
-/* Fault where the walk ended.  Returns where to go on. */
+/*
+ * Replace a KSM page by a copy.  The page fault that makes it would call the OOM
+ * killer, that of the memory cgroup at least: ask for memory before.  What was there
+ * just now may have gone to others: rather than to have one of them killed for it, go
+ * over the limit by this page.
+ */
+static vm_fault_t settle_unshare(struct settle *settle, struct vm_area_struct *vma,
+				 unsigned int flags)
+{
+	struct folio *folio = migrate_defer_try_alloc(vma, settle->addr);
+	unsigned int noreclaim;
+	vm_fault_t ret;
+
+	if (!folio)
+		return VM_FAULT_OOM;
+	folio_put(folio);
+	noreclaim = memalloc_noreclaim_save();
+	ret = handle_mm_fault(vma, settle->addr, flags, NULL);
+	memalloc_noreclaim_restore(noreclaim);
+	return ret;
+}
+
+/*
+ * Fault where the walk ended.  mmap_lock may have been dropped meanwhile, unless it
+ * is held for writing.  Returns where to go on.
+ */
 static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 				  unsigned int *tries)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, settle->addr);
-	unsigned int flags = FAULT_FLAG_REMOTE | settle->fault_flags;
+	unsigned int flags = FAULT_FLAG_REMOTE | settle->how | settle->fault_flags;
 	unsigned long size = PAGE_SIZE;
 	vm_fault_t ret;
 
+	if (*tries && settle->how)
+		flags |= FAULT_FLAG_TRIED;
 	if (is_vm_hugetlb_page(vma))
 		size = huge_page_size(hstate_vma(vma));
-	ret = handle_mm_fault(vma, settle->addr, flags, NULL);
+	if (settle->fault_flags & FAULT_FLAG_UNSHARE)
+		ret = settle_unshare(settle, vma, flags);
+	else
+		ret = handle_mm_fault(vma, settle->addr, flags, NULL);
+	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED) &&
+	    !(settle->how & FAULT_FLAG_RETRY_NOWAIT))
+		mmap_read_lock(mm);
+	else if (ret & VM_FAULT_RETRY)
+		settle->prefault->busy = true;
 	if ((ret & VM_FAULT_OOM) && (settle->fault_flags & FAULT_FLAG_UNSHARE))
 		settle->merged = true;
 	if (!(ret & VM_FAULT_ERROR)) {
-		if (!*tries && settle->prefault)
+		if (!*tries && settle->prefault && !(ret & VM_FAULT_RETRY))
 			settle->prefault->repaired += size >> PAGE_SHIFT;
 		/* Look whether it did help; if not, it won't help a device. */
 		if (++*tries < SETTLE_TRIES)
@@ -467,8 +506,28 @@ static const struct mm_walk_ops settle_marked_ops = {
 	.pte_hole	= settle_hole,
 	.hugetlb_entry	= settle_hugetlb_entry,
 	.test_walk	= settle_test_walk,
+	.walk_lock	= PGWALK_RDLOCK,
+};
+
+static const struct mm_walk_ops settle_merged_ops = {
+	.pmd_entry	= settle_pmd_entry,
 	.walk_lock	= PGWALK_WRLOCK,
 };
+
+/* Page by page, but only where there is something to be repaired. */
+static int settle_all(struct mm_struct *mm, unsigned long start, unsigned long end,
+		      const struct mm_walk_ops *ops, struct settle *settle)
+{
+	unsigned int tries = 0;
+
+	while (start < end && !settle->merged && !fatal_signal_pending(current) &&
+	       walk_page_range(mm, start, end, ops, settle) > 0) {
+		if (settle->addr != start)
+			tries = 0;
+		start = settle_fault(mm, settle, &tries);
+	}
+	return settle->merged ? -EAGAIN : 0;
+}
 
 /* What is not marked is left out.  @fill: map what a mover has emptied. */
 static int settle_range(struct mm_struct *mm, unsigned long start,
@@ -482,17 +541,96 @@ static int settle_range(struct mm_struct *mm, unsigned long start,
 	struct settle settle = {
 		.prefault = fill ? &prefault : NULL,
 		.unmerge = true,
+		.how = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE,
 	};
-	unsigned int tries = 0;
 
-	/* Page by page, but only where there is something to be repaired. */
-	while (start < end && !settle.merged && !fatal_signal_pending(current) &&
-	       walk_page_range(mm, start, end, &settle_marked_ops, &settle) > 0) {
-		if (settle.addr != start)
-			tries = 0;
-		start = settle_fault(mm, &settle, &tries);
+	return settle_all(mm, start, end, &settle_marked_ops, &settle);
+}
+
+/* Pages of an address space that KSM has merged for it */
+static unsigned long ksm_merged_pages(struct mm_struct *mm)
+{
+#ifdef CONFIG_KSM
+	return mm->ksm_merging_pages + mm_ksm_zero_pages(mm);
+#else
+	return 0;
+#endif
+}
+
+/**
+ * migrate_defer_unmerge - give a range pages of its own that KSM has merged
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ *
+ * Before it is marked, so that a call that fails for want of memory has marked
+ * nothing.
+ *
+ * Context: mmap_lock of @mm held for writing, which keeps KSM away; sleeps.
+ * Return: 0, -EAGAIN where there was no memory or userfaultfd is in the way, or
+ * -EINTR if the caller is being killed.
+ */
+int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
+			  unsigned long end)
+{
+	unsigned long pages = min(ksm_merged_pages(mm), (end - start) >> PAGE_SHIFT);
+	struct settle settle = { .unmerge = true };
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+	int ret;
+
+	if (!pages)
+		return 0;
+	if (!migrate_defer_fits(mm, pages))
+		return -EAGAIN;
+
+	for_each_vma_range(vmi, vma, end) {
+		if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
+			continue;
+		ret = settle_all(mm, max(start, vma->vm_start),
+				 min(end, vma->vm_end), &settle_merged_ops,
+				 &settle);
+		if (ret)
+			return ret;
 	}
-	return settle.merged ? -ENOMEM : 0;
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+/* Will a mark that ends at @addr split, that is unmap, a huge page of a file? */
+static bool splits_file_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+	pmd_t *pmdp, pmd;
+
+	if (IS_ALIGNED(addr, PMD_SIZE))
+		return false;
+	vma = vma_lookup(mm, addr);
+	if (!vma || vma_is_anonymous(vma) || is_vm_hugetlb_page(vma))
+		return false;
+	pmdp = mm_find_pmd(mm, addr);
+	if (!pmdp)
+		return false;
+	pmd = pmdp_get_lockless(pmdp);
+	return pmd_trans_huge(pmd) || pmd_is_migration_entry(pmd);
+}
+
+/**
+ * migrate_defer_look - what setting or clearing a mark is going to unmap
+ * @mm: whose range
+ * @start: its start, page aligned
+ * @end: its end, page aligned
+ *
+ * Context: mmap_lock of @mm held for writing, before any VMA is split.
+ * Return: for migrate_defer_marked().
+ */
+struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
+					     unsigned long start,
+					     unsigned long end)
+{
+	return (struct migrate_defer_ends) {
+		.head = splits_file_pmd(mm, start),
+		.tail = splits_file_pmd(mm, end),
+	};
 }
 
 /*
@@ -507,52 +645,16 @@ static bool settle_fills(const struct vm_area_struct *vma)
 	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
 }
 
-/**
- * migrate_defer_settle - after an advice: have what is marked as it should be
- * @mm: whose range
- * @start: its start, page aligned
- * @end: its end, page aligned
- * @set: whether it has been marked; else only the ends are looked at
- *
- * Undoes what movers had begun in what is marked: waits until pages that are
- * being moved are mapped again, makes entries accessible that NUMA balancing had
- * made inaccessible, and unmerges what KSM has merged for others who share a page
- * (see the head of migrate_defer.c for why no mover begins anew).  The advice
- * itself may have split a huge page at either end, and those of files it has
- * unmapped: they are mapped again.  Ends early if the caller is being killed.
- *
- * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
- * Return: 0, or -ENOMEM if not all could be unmerged.
- */
-int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set)
+/* As hugetlb_unshare_all_pmds(), what is marked shares no page tables. */
+static void unshare_marked(struct mm_struct *mm, unsigned long start,
+			   unsigned long end)
 {
 	VMA_ITERATOR(vmi, mm, start);
-	unsigned long head = ALIGN_DOWN(start, PMD_SIZE);
-	unsigned long tail = ALIGN_DOWN(end, PMD_SIZE);
 	struct vm_area_struct *vma;
-	int ret;
 
-	if (head != start)
-		settle_range(mm, head, head + PMD_SIZE, true);
-	if (tail != end)
-		settle_range(mm, tail, tail + PMD_SIZE, true);
-	if (!set)
-		return 0;
-
-	for_each_vma_range(vmi, vma, end) {
-		unsigned long from = max(start, vma->vm_start);
-		unsigned long to = min(end, vma->vm_end);
-
-		if (!(vma->vm_flags & VM_NOMIGRATE))
-			continue;
-		if (is_vm_hugetlb_page(vma))
+	for_each_vma_range(vmi, vma, end)
+		if (is_vm_hugetlb_page(vma) && (vma->vm_flags & VM_NOMIGRATE))
 			hugetlb_unshare_all_pmds(vma);
-		ret = settle_range(mm, from, to, settle_fills(vma));
-		if (ret)
-			return ret;
-	}
-	return 0;
 }
 
 /**
@@ -560,21 +662,54 @@ int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
  * @mm: whose range
  * @start: its start, page aligned
  * @end: its end, page aligned
- * @set: true for MADV_NOMIGRATE
+ * @set: true for MADV_NOMIGRATE; else only what was unmapped is looked at
+ * @ends: what migrate_defer_look() saw
  * @result: what came of it so far, 0 or a negative errno
  *
- * Repairs what movers had begun, see migrate_defer_settle().  Pages that are
- * shared copy-on-write stay read-only: breaking that costs memory,
- * MADV_POPULATE_WRITE is for it.
+ * Undoes what movers had begun in what is marked: waits until pages that are
+ * being moved are mapped again, makes entries accessible that NUMA balancing had
+ * made inaccessible, and unmerges what KSM has merged for others who share a page
+ * (see the head of migrate_defer.c for why no mover begins anew).  The advice
+ * itself has unmapped huge pages of files that it split at its ends: they are
+ * mapped again.  Ends early if the caller is being killed.  Pages that are shared
+ * copy-on-write stay read-only: breaking that costs memory, MADV_POPULATE_WRITE is
+ * for it.
  *
- * Context: mmap_lock of @mm held for writing; sleeps; waits for folio locks.
- * Return: @result, -EAGAIN instead of -ENOMEM where there was no memory to
- * unmerge what KSM has merged.
+ * Context: mmap_lock of @mm held for writing, and for reading on return: so that
+ * page faults, those of devices too, go on meanwhile.  Sleeps; waits for folio locks.
+ * Return: @result, or -EAGAIN where there was no memory to unmerge what KSM has
+ * merged.
  */
 int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set, int result)
+			 unsigned long end, bool set,
+			 struct migrate_defer_ends ends, int result)
 {
-	if (migrate_defer_settle(mm, start, end, set))
+	unsigned long head = ALIGN_DOWN(start, PMD_SIZE);
+	unsigned long tail = ALIGN_DOWN(end, PMD_SIZE);
+	unsigned long addr = start;
+	struct vm_area_struct *vma;
+	bool failed = false;
+
+	if (set)
+		unshare_marked(mm, start, end);
+	mmap_write_downgrade(mm);
+	smp_mb();	/* the hint, then the look; pairs with try_to_merge_one_page() */
+
+	if (ends.head)
+		settle_range(mm, head, head + PMD_SIZE, true);
+	if (ends.tail)
+		settle_range(mm, tail, tail + PMD_SIZE, true);
+	/* VMAs may come and go where mmap_lock is dropped. */
+	while (set && addr < end && !failed && (vma = find_vma(mm, addr)) &&
+	       vma->vm_start < end) {
+		unsigned long next = min(end, vma->vm_end);
+
+		addr = max(addr, vma->vm_start);
+		if (vma->vm_flags & VM_NOMIGRATE)
+			failed = settle_range(mm, addr, next, settle_fills(vma));
+		addr = next;
+	}
+	if (failed)
 		result = -EAGAIN;
 	trace_mark(mm_owner_pid(mm), start, end, set, result);
 	return result;
@@ -589,14 +724,6 @@ int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
 }
 
 #ifdef CONFIG_IOMMU_SVA_HINT
-static const struct mm_walk_ops settle_moved_ops = {
-	.pmd_entry	= settle_pmd_entry,
-	.pte_hole	= settle_hole,
-	.hugetlb_entry	= settle_hugetlb_entry,
-	.test_walk	= settle_test_walk,
-	.walk_lock	= PGWALK_RDLOCK,
-};
-
 /**
  * migrate_defer_prefault - map again what was moved in spite of the mark
  * @mm: the address space, with a reference on mm_users
@@ -615,7 +742,10 @@ unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
 				     unsigned long end,
 				     struct migrate_defer_prefault *prefault)
 {
-	struct settle settle = { .prefault = prefault };
+	struct settle settle = {
+		.prefault = prefault,
+		.how = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT,
+	};
 	struct vm_area_struct *vma = find_vma(mm, start);
 
 	mmap_assert_locked(mm);
@@ -629,7 +759,7 @@ unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
 		start = vma->vm_start;
 
 	end = min(end, start + SETTLE_BATCH);
-	if (walk_page_range(mm, start, end, &settle_moved_ops, &settle) <= 0)
+	if (walk_page_range(mm, start, end, &settle_marked_ops, &settle) <= 0)
 		return end;
 
 	if (settle.addr != start)

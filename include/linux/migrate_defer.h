@@ -32,6 +32,22 @@ enum migrate_defer_mover {
 	NR_MIGRATE_DEFER_MOVERS,
 };
 
+/* Why a mark gives way to what would fail otherwise. */
+enum migrate_defer_yield {
+	MIGRATE_DEFER_YIELD_FORK,	/* no memory for the child's copies */
+	MIGRATE_DEFER_YIELD_LIMIT,	/* growth beyond RLIMIT_MEMLOCK */
+};
+
+/**
+ * struct migrate_defer_ends - which ends of a range lie in a huge page of a file
+ * @head: the start does
+ * @tail: the end does
+ */
+struct migrate_defer_ends {
+	bool head;
+	bool tail;
+};
+
 /**
  * struct migrate_defer_scan - the last answer, kept during a scan by PFN
  * @mapping: raw folio->mapping that the answer is about, 0 for none
@@ -78,7 +94,9 @@ DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
 /* Which mover, plus one, a migrate_pages() reason stands for; 0: it must succeed. */
 extern const u8 migrate_reason_movers[MR_TYPES];
 
+bool __anon_vma_maybe_nomigrate(const struct anon_vma *anon_vma);
 bool __folio_maybe_nomigrate(const struct folio *folio);
+bool __folio_nomigrate(struct folio *folio);
 bool __folio_migrate_deferred(struct folio *folio,
 			      enum migrate_defer_mover mover, bool urgent,
 			      struct migrate_defer_scan *scan);
@@ -94,21 +112,25 @@ bool migrate_defer_heeds(enum migrate_defer_mover mover);
 bool __migrate_defer_gives_way(enum migrate_defer_mover mover);
 enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
-void migrate_defer_enable(void);
-int migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
-			   unsigned long end, bool set);
-bool nomigrate_future_ok(struct mm_struct *mm, vm_flags_t vm_flags,
-			 unsigned long npages);
+long migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			    unsigned long end, bool set);
+int migrate_defer_arm(struct mm_struct *mm);
+void __vma_grow_nomigrate(struct vm_area_struct *vma, unsigned long npages);
+void __vma_fork_begin(struct vm_area_struct *vma);
+bool __vma_fork_yields(struct vm_area_struct *vma, unsigned long addr);
+struct folio *vma_fork_alloc(struct vm_area_struct *vma, unsigned long addr);
 void __mm_account_nomigrate(struct mm_struct *mm, long npages);
 int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 			  unsigned long end);
 void migrate_defer_hint(struct vm_area_struct *vma);
+struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
+					     unsigned long start,
+					     unsigned long end);
 int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set, int result);
+			 unsigned long end, bool set,
+			 struct migrate_defer_ends ends, int result);
 int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
 			  unsigned long end, bool set, int error);
-int migrate_defer_settle(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set);
 
 bool migrate_defer_may_prefault(void);
 unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
@@ -130,6 +152,17 @@ static inline bool vma_nomigrate(const struct vm_area_struct *vma)
 	       (READ_ONCE(vma->vm_flags) & VM_NOMIGRATE);
 }
 
+/*
+ * Does a mark hold this folio, which the VMA may map?  Of a private mapping only
+ * what is anonymous: the pages of the file are those of all who may read it.
+ */
+static inline bool vma_holds_folio(const struct vm_area_struct *vma,
+				   const struct folio *folio)
+{
+	return vma_nomigrate(vma) &&
+	       (folio_test_anon(folio) || (vma->vm_flags & VM_MAYSHARE));
+}
+
 /**
  * folio_maybe_nomigrate - may a marked VMA map this folio?
  * @folio: the folio, on which the caller holds a reference
@@ -140,6 +173,18 @@ static inline bool vma_nomigrate(const struct vm_area_struct *vma)
 static inline bool folio_maybe_nomigrate(const struct folio *folio)
 {
 	return migrate_defer_active() && __folio_maybe_nomigrate(folio);
+}
+
+/**
+ * folio_nomigrate - does a marked VMA map this folio?
+ * @folio: the folio, referenced but not locked
+ *
+ * Context: may sleep; takes the folio lock (try only) and the rmap locks.
+ * Return: true if so, or if somebody has locked @folio and it may be so.
+ */
+static inline bool folio_nomigrate(struct folio *folio)
+{
+	return folio_maybe_nomigrate(folio) && __folio_nomigrate(folio);
 }
 
 /**
@@ -203,6 +248,13 @@ static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
 	return vma_nomigrate(vma) && migrate_defer_heeds(mover);
 }
 
+/* fork() comes to @vma of the parent, mmap_lock held for writing. */
+static inline void vma_fork_begin(struct vm_area_struct *vma)
+{
+	if (vma_nomigrate(vma))
+		__vma_fork_begin(vma);
+}
+
 /**
  * vma_fork_copies - must fork() copy exclusive anonymous pages at once?
  * @vma: the parent's VMA, its mm's mmap_lock held for writing
@@ -210,11 +262,40 @@ static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
  * Otherwise it would write-protect them.  folio_needs_cow_for_dma() says the same
  * of a folio, where pinned ones are told.
  *
- * Return: true if @vma is marked.
+ * Return: true if @vma is marked, and there was memory for copies so far.
  */
 static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 {
-	return vma_nomigrate_heeded(vma, MIGRATE_DEFER_FORK);
+	return vma_nomigrate_heeded(vma, MIGRATE_DEFER_FORK) &&
+	       vma->vm_mm->nomigrate_shares != vma;
+}
+
+/**
+ * vma_fork_yields - there is no memory for what fork() would copy for a mark
+ * @vma: the parent's VMA
+ * @addr: address of the page
+ *
+ * Return: true if the copy was for the mark; from here on @vma is shared.
+ */
+static inline bool vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
+{
+	return vma_fork_copies(vma) && __vma_fork_yields(vma, addr);
+}
+
+/**
+ * vma_grow_nomigrate - a VMA grows, marked or not
+ * @vma: the VMA
+ * @npages: by how many pages
+ *
+ * Growth never fails because of a mark: beyond the limit that of @vma is taken away.
+ *
+ * Context: mmap_lock held for writing.
+ */
+static inline void vma_grow_nomigrate(struct vm_area_struct *vma,
+				      unsigned long npages)
+{
+	if (vma_nomigrate(vma))
+		__vma_grow_nomigrate(vma, npages);
 }
 
 /**
@@ -269,6 +350,7 @@ static inline enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
 /**
  * vma_refuses_unmap - TTU_HONOR_NOMIGRATE: the last question that is asked
  * @vma: the VMA, its page table locked
+ * @folio: the folio that it maps
  * @flags: of try_to_migrate() or try_to_unmap()
  *
  * The mark may have been set since the mover last asked.
@@ -276,9 +358,10 @@ static inline enum ttu_flags migrate_defer_ttu(enum migrate_reason reason)
  * Return: true if @vma is marked and the entry must stay as it is.
  */
 static inline bool vma_refuses_unmap(const struct vm_area_struct *vma,
+				     const struct folio *folio,
 				     enum ttu_flags flags)
 {
-	return vma_nomigrate(vma) && (flags & TTU_HONOR_NOMIGRATE) &&
+	return (flags & TTU_HONOR_NOMIGRATE) && vma_holds_folio(vma, folio) &&
 	       READ_ONCE(migrate_defer_on);
 }
 
@@ -337,6 +420,7 @@ static inline void folio_migrate_forced(struct folio *folio,
 static inline void mm_init_nomigrate(struct mm_struct *mm)
 {
 	mm->nomigrate_vm = 0;
+	mm->nomigrate_shares = NULL;
 }
 
 /**
@@ -379,6 +463,12 @@ static inline void anon_vma_inherit_nomigrate(struct anon_vma *anon_vma,
 		WRITE_ONCE(anon_vma->nomigrate_hint, true);
 }
 
+/* folio_maybe_nomigrate() of a folio of @anon_vma, whatever it is now */
+static inline bool anon_vma_maybe_nomigrate(const struct anon_vma *anon_vma)
+{
+	return migrate_defer_active() && __anon_vma_maybe_nomigrate(anon_vma);
+}
+
 static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
 {
 	/* Somebody may be looking: the memory of an anon_vma is typesafe only. */
@@ -402,6 +492,11 @@ static inline bool folio_maybe_nomigrate(const struct folio *folio)
 	return false;
 }
 
+static inline bool folio_nomigrate(struct folio *folio)
+{
+	return false;
+}
+
 static inline bool folio_migrate_deferred(struct folio *folio,
 					  enum migrate_defer_mover mover,
 					  bool urgent,
@@ -412,6 +507,11 @@ static inline bool folio_migrate_deferred(struct folio *folio,
 
 static inline bool folio_migrate_refused(struct folio *folio,
 					 enum migrate_reason reason)
+{
+	return false;
+}
+
+static inline bool anon_vma_maybe_nomigrate(const struct anon_vma *anon_vma)
 {
 	return false;
 }
@@ -428,9 +528,29 @@ static inline bool vma_nomigrate_heeded(const struct vm_area_struct *vma,
 	return false;
 }
 
+static inline void vma_fork_begin(struct vm_area_struct *vma)
+{
+}
+
 static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 {
 	return false;
+}
+
+static inline bool vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
+{
+	return false;
+}
+
+static inline struct folio *vma_fork_alloc(struct vm_area_struct *vma,
+					   unsigned long addr)
+{
+	return NULL;
+}
+
+static inline void vma_grow_nomigrate(struct vm_area_struct *vma,
+				      unsigned long npages)
+{
 }
 
 static inline bool folio_locked_migrate_deferred(struct folio *folio,
@@ -448,6 +568,7 @@ static inline bool mapping_migrate_deferred(struct address_space *mapping,
 }
 
 static inline bool vma_refuses_unmap(const struct vm_area_struct *vma,
+				     const struct folio *folio,
 				     enum ttu_flags flags)
 {
 	return false;
@@ -496,21 +617,11 @@ static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
 {
 }
 
-static inline void migrate_defer_enable(void)
-{
-}
-
 static inline int migrate_defer_may_mark(struct mm_struct *mm,
 					 unsigned long start, unsigned long end,
 					 bool set)
 {
 	return -EINVAL;
-}
-
-static inline bool nomigrate_future_ok(struct mm_struct *mm,
-				       vm_flags_t vm_flags, unsigned long npages)
-{
-	return true;
 }
 
 static inline void mm_init_nomigrate(struct mm_struct *mm)

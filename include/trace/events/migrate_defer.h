@@ -20,6 +20,9 @@ TRACE_DEFINE_ENUM(MIGRATE_DEFER_THP_SPLIT);
 TRACE_DEFINE_ENUM(MIGRATE_DEFER_FORK);
 TRACE_DEFINE_ENUM(MIGRATE_DEFER_AGING);
 
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_YIELD_FORK);
+TRACE_DEFINE_ENUM(MIGRATE_DEFER_YIELD_LIMIT);
+
 TRACE_DEFINE_ENUM(MR_COMPACTION);
 TRACE_DEFINE_ENUM(MR_MEMORY_FAILURE);
 TRACE_DEFINE_ENUM(MR_MEMORY_HOTPLUG);
@@ -131,6 +134,34 @@ DEFINE_EVENT(migrate_defer_mover, override,
 		 unsigned int order),
 
 	TP_ARGS(mover, pfn, order)
+);
+
+TRACE_EVENT(yield,
+
+	TP_PROTO(pid_t pid, unsigned long start, unsigned long end,
+		 enum migrate_defer_yield why),
+
+	TP_ARGS(pid, start, end, why),
+
+	TP_STRUCT__entry(
+		__field(pid_t,				pid)
+		__field(unsigned long,			start)
+		__field(unsigned long,			end)
+		__field(enum migrate_defer_yield,	why)
+	),
+
+	TP_fast_assign(
+		__entry->pid	= pid;
+		__entry->start	= start;
+		__entry->end	= end;
+		__entry->why	= why;
+	),
+
+	TP_printk("pid=%d start=0x%lx end=0x%lx why=%s",
+		  __entry->pid, __entry->start, __entry->end,
+		  __print_symbolic(__entry->why,
+				   { MIGRATE_DEFER_YIELD_FORK,	"fork" },
+				   { MIGRATE_DEFER_YIELD_LIMIT,	"limit" }))
 );
 
 TRACE_EVENT(forced,

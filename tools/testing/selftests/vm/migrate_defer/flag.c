@@ -219,6 +219,28 @@ TEST(mremap_of_several)
 	EXPECT_EQ(marked_kb(0), 0);
 }
 
+/* A marked mapping of a file stays marked when its pages are rearranged. */
+TEST(remap_file_pages_keeps_the_mark)
+{
+	size_t page = page_size(), len = 4 * page;
+	int fd = memfd_create("remap", MFD_CLOEXEC);
+	char *mem;
+
+	ASSERT_EQ(ftruncate(fd, len), 0);
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	mem[3 * page] = 3;
+	ASSERT_EQ(madvise(mem, len, MADV_NOMIGRATE), 0);
+	if (remap_file_pages(mem, page, 0, 3, 0) && errno == ENOSYS)
+		SKIP(return, "no remap_file_pages()");
+	EXPECT_EQ(mem[0], 3);
+	EXPECT_EQ(marked(mem, len), len);
+	EXPECT_EQ(marked_kb(0), len / 1024);
+	EXPECT_EQ(munmap(mem, len), 0);
+	EXPECT_EQ(marked_kb(0), 0);
+	close(fd);
+}
+
 /*
  * process_madvise() of several ranges marks those before the first that it can't, and says how much
  * that was.

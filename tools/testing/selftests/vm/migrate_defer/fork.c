@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +18,6 @@
 #include "movers_test.h"
 
 #define REGION_SIZE	(4 * MIB)
-#define CGROUP		"/sys/fs/cgroup"
 #define GROUP		CGROUP "/migrate_defer_fork"
 #define SWITCH		"/sys/kernel/mm/migrate_defer/enabled"
 
@@ -415,44 +413,37 @@ FIXTURE(accounting)
 	struct region region;
 };
 
+FIXTURE_VARIANT(accounting)
+{
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(accounting, base_pages)
+{
+	.folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(accounting, huge_pages)
+{
+	.folio = FOLIO_2M,
+};
+
 FIXTURE_SETUP(accounting)
 {
 	const char *why;
 
 	settings_restore();
-	why = ground_init(&self->ground);
-	file_write(CGROUP "/cgroup.subtree_control", "+memory");
-	if (!why && mkdir(GROUP, 0755) && errno != EEXIST)
-		why = "no cgroup v2 on " CGROUP;
-	if (!why && access(GROUP "/memory.max", W_OK))
-		why = "no memory controller in cgroup v2";
+	why = ground_init(&self->ground) ?: region_missing(MEM_ANON, variant->folio);
+	why = why ?: cgroup_enter(GROUP);
 	if (why)
 		SKIP(return, "%s", why);
-	setting_on_restore(GROUP, NULL);
-	/* What a test has put there leaves with it. */
-	ASSERT_EQ(file_write(GROUP "/cgroup.procs", "0"), 0);
-	ASSERT_EQ(region_map(&self->region, MEM_ANON, FOLIO_4K, 16 * MIB), 0);
+	ASSERT_EQ(region_map(&self->region, MEM_ANON, variant->folio, 16 * MIB), 0);
 	ASSERT_EQ(region_populate(&self->region, -1), 0);
 }
 
 FIXTURE_TEARDOWN_PARENT(accounting)
 {
 	settings_restore();
-}
-
-/* A line of a file such as memory.stat, in units of @unit bytes; 0 if there is none. */
-static long long line_of(const char *path, const char *key, long long unit)
-{
-	char buf[16384], *line;
-
-	if (file_read(path, buf, sizeof(buf)) < 0)
-		return 0;
-	for (line = buf; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (!strncmp(line, key, strlen(key)))
-			return strtoll(line + strlen(key), NULL, 10) * unit;
-	}
-	return 0;
 }
 
 struct usage {
@@ -464,14 +455,14 @@ struct usage {
 /* fork(), and how much memory the child has at once. */
 static int fork_usage(struct usage *shared)
 {
-	long long before = line_of(GROUP "/memory.stat", "anon ", 1);
+	long long before = file_line(GROUP "/memory.stat", "anon ", 1);
 	int status;
 	pid_t pid = fork();
 
 	if (!pid) {
-		shared->rss = line_of("/proc/self/status", "RssAnon:", 1024);
-		shared->private = line_of("/proc/self/smaps_rollup", "Private_Dirty:", 1024);
-		shared->group = line_of(GROUP "/memory.stat", "anon ", 1) - before;
+		shared->rss = file_line("/proc/self/status", "RssAnon:", 1024);
+		shared->private = file_line("/proc/self/smaps_rollup", "Private_Dirty:", 1024);
+		shared->group = file_line(GROUP "/memory.stat", "anon ", 1) - before;
 		_exit(0);
 	}
 	if (pid < 0)
@@ -489,11 +480,11 @@ TEST_F_TIMEOUT(accounting, copies_are_accounted, TIMEOUT)
 	ASSERT_NE(usage, MAP_FAILED);
 	ASSERT_EQ(fork_usage(&usage[0]), 0);
 	/* What the first child has shared is not the parent's alone before it is written to. */
-	ASSERT_EQ(madvise(self->region.addr, size, MADV_POPULATE_WRITE), 0);
+	own_pages(&self->region);
 	ASSERT_EQ(region_mark(&self->region), 0);
-	before = line_of(GROUP "/memory.stat", "anon ", 1);
+	before = file_line(GROUP "/memory.stat", "anon ", 1);
 	ASSERT_EQ(fork_usage(&usage[1]), 0);
-	after = line_of(GROUP "/memory.stat", "anon ", 1);
+	after = file_line(GROUP "/memory.stat", "anon ", 1);
 	for (int i = 0; i < 2; i++)
 		TH_LOG("%s: RSS %lld, private %lld, in the memory cgroup %lld more",
 		       i ? "marked" : "unmarked", usage[i].rss, usage[i].private, usage[i].group);
@@ -510,57 +501,89 @@ TEST_F_TIMEOUT(accounting, copies_are_accounted, TIMEOUT)
 	EXPECT_LT(after, before + size / 4);
 }
 
+/* fork() @forks times; returns how often it succeeded, and the child found all in order. */
+static int forks_succeed(const struct region *r, int forks)
+{
+	int succeeded = 0;
+
+	for (int i = 0; i < forks; i++) {
+		int status;
+		pid_t pid;
+
+		own_pages(r);
+		pid = fork();
+		if (!pid)
+			_exit(!!region_corrupt(r));
+		succeeded += pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+	}
+	return succeeded;
+}
+
 /*
- * Where the copies don't fit fork() fails, and the parent has lost nothing.  Nobody in the group
- * can be killed to make room.
+ * Where the copies don't fit the pages are shared: fork() succeeds, nobody is killed, and the
+ * parent's pages fault as those of an unmarked region.  With room for them all are copied.
  */
 TEST_F_TIMEOUT(accounting, no_room_for_copies, TIMEOUT)
 {
 	struct region *r = &self->region;
-	struct faults faults;
-	int status, error;
-	pid_t pid;
+	size_t pages = region_pages(r);
 
-	ASSERT_EQ(file_write("/proc/self/oom_score_adj", "-1000"), 0);
-	ASSERT_EQ(file_write(GROUP "/memory.swap.max", "0") ?:
-		  file_write(GROUP "/memory.max", "%zu", r->size + r->size / 2), 0);
-	pid = fork();
-	if (!pid)
-		_exit(0);
-	if (pid < 0)
-		TH_LOG("INCONCLUSIVE: an unmarked region is too large for fork(), too");
-	ASSERT_GT(pid, 0);
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-
-	own_pages(r);
 	ASSERT_EQ(region_mark(r), 0);
-	ASSERT_EQ(region_snapshot(r), 0);
-	ASSERT_EQ(faults_open(&faults), 0);
-	pid = fork();
-	error = errno;
-	if (!pid)
-		_exit(0);
-	EXPECT_EQ(pid, -1);
-	if (pid < 0)
-		EXPECT_EQ(error, ENOMEM);
-	if (pid > 0)
-		waitpid(pid, &status, 0);
-	own_pages(r);
-	EXPECT_EQ(faults_count(&faults, r->addr, r->size), 0);
-	expect_untouched(_metadata, "marked region", region_compare(r));
-	EXPECT_EQ(region_corrupt(r), 0);
+	ASSERT_EQ(file_write(GROUP "/memory.swap.max", "0"), 0);
+	for (int room = 0; room <= 1; room++) {
+		long long copied = vmstat("nomigrate_skip_fork");
+		long long yields = vmstat("nomigrate_yield");
+		struct faults faults;
+		int count;
 
-	/* With room it works. */
-	ASSERT_EQ(file_write(GROUP "/memory.max", "max"), 0);
-	pid = fork();
-	if (!pid)
-		_exit(!!region_corrupt(r));
-	ASSERT_GT(pid, 0);
-	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	EXPECT_EQ(status, 0);
-	own_pages(r);
-	EXPECT_EQ(faults_count(&faults, r->addr, r->size), 0);
-	faults_close(&faults);
+		ASSERT_EQ(file_write(GROUP "/memory.max", "%zu",
+				     r->size * (room ? 7 : 3) / 2), 0);
+		ASSERT_EQ(region_snapshot(r), 0);
+		ASSERT_EQ(faults_open(&faults), 0);
+		EXPECT_EQ(forks_succeed(r, FORKS), FORKS);
+		own_pages(r);
+		count = faults_count(&faults, r->addr, r->size);
+		faults_close(&faults);
+		copied = vmstat("nomigrate_skip_fork") - copied;
+		yields = vmstat("nomigrate_yield") - yields;
+		TH_LOG("%s room: %lld pages copied, %lld times shared, %d faults",
+		       room ? "with" : "without", copied, yields, count);
+		EXPECT_EQ(copied, room ? FORKS * pages : 0);
+		EXPECT_EQ(yields, room ? 0 : FORKS);
+		EXPECT_EQ(!count, room);
+		if (room)
+			expect_untouched(_metadata, "marked region", region_compare(r));
+		EXPECT_EQ(region_corrupt(r), 0);
+	}
+	EXPECT_EQ(file_line(GROUP "/memory.events", "oom_kill ", 1), 0);
+}
+
+/* The same of a pool of huge pages that is used up: what there is is copied, the rest is shared. */
+TEST(no_huge_pages_for_copies)
+{
+	const char *path = "/proc/sys/vm/nr_hugepages";
+	long long copied, yields;
+	struct region r;
+
+	settings_restore();
+	if (!kernel_has_advice() || region_missing(MEM_HUGETLB, FOLIO_2M))
+		SKIP(return, "%s", region_missing(MEM_HUGETLB, FOLIO_2M) ?: "no MADV_NOMIGRATE");
+	ASSERT_EQ(region_map(&r, MEM_HUGETLB, FOLIO_2M, REGION_SIZE), 0);
+	ASSERT_EQ(region_populate(&r, node_of_cpu(0)), 0);
+	ASSERT_EQ(region_mark(&r), 0);
+	for (int spare = 0; spare <= 1; spare++) {
+		ASSERT_EQ(setting_write(path, "%lld", file_number(path) + spare -
+					file_line("/proc/meminfo", "HugePages_Free:", 1)), 0);
+		ASSERT_EQ(file_line("/proc/meminfo", "HugePages_Free:", 1), spare);
+		copied = vmstat("nomigrate_skip_fork");
+		yields = vmstat("nomigrate_yield");
+		/* The child is gone before the parent writes: that needs no page. */
+		EXPECT_EQ(forks_succeed(&r, FORKS), FORKS);
+		EXPECT_EQ(vmstat("nomigrate_skip_fork") - copied, spare * FORKS);
+		EXPECT_EQ(vmstat("nomigrate_yield") - yields, FORKS);
+	}
+	region_unmap(&r);
+	settings_restore();
 }
 
 TEST_HARNESS_MAIN

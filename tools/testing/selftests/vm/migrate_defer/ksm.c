@@ -495,6 +495,37 @@ TEST_F_TIMEOUT(small, merged_by_child, TIMEOUT)
 	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
 }
 
+#define GROUP	CGROUP "/migrate_defer_ksm"
+
+/* Where there is no room for pages of its own the call fails: nobody is killed, nothing marked. */
+TEST_F_TIMEOUT(small, no_room_to_unmerge, TIMEOUT)
+{
+	struct region *r = &self->marked, *regions[] = { r };
+	const char *why = cgroup_enter(GROUP);
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(ksm.place(&self->ground, regions, 1), 0);
+	ASSERT_EQ(mergeable(r), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	assert_merged(_metadata, r);
+	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "0"), 0);
+	ASSERT_EQ(file_write(GROUP "/memory.swap.max", "0"), 0);
+	ASSERT_EQ(file_write(GROUP "/memory.max", "%lld",
+			     file_number(GROUP "/memory.current") + (long long)r->size / 4), 0);
+	EXPECT_EQ(madvise(r->addr, r->size, MADV_NOMIGRATE), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_EQ(vmflag_bytes(r->addr, r->size, "nm"), 0);
+	EXPECT_EQ(file_line(GROUP "/memory.events", "oom_kill ", 1), 0);
+	EXPECT_EQ(wrong_contents(r, false), 0);
+
+	ASSERT_EQ(file_write(GROUP "/memory.max", "max"), 0);
+	EXPECT_EQ(region_mark(r), 0);
+	EXPECT_EQ(ksm_pages(r), 0);
+	EXPECT_EQ(wrong_contents(r, false), 0);
+	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
+}
+
 static bool all_merged(void *arg)
 {
 	const struct region *r = arg;

@@ -198,9 +198,10 @@ static int read_only_shared_file(struct sample *s)
 	return foreign_file(s, 0, MAP_SHARED);
 }
 
+/* But it was opened for reading. */
 static int writable_file(struct sample *s)
 {
-	return foreign_file(s, 1, MAP_PRIVATE);
+	return foreign_file(s, 1, MAP_SHARED);
 }
 
 /* The owner may change the permissions, so they don't matter. */
@@ -260,15 +261,15 @@ static const struct row rows[] = {
 	{ "nothing but a hole", hole_only, MADV_NOMIGRATE, ENOMEM, ENOMEM, 0, 0 },
 	{ "nothing but a hole, unmarked", hole_only, MADV_DOMIGRATE, ENOMEM, ENOMEM, 0, 0 },
 	{ "as much as the limit", just_as_much, MADV_NOMIGRATE, 0, 0, LIMIT, 0 },
-	{ "more than the limit", too_much, MADV_NOMIGRATE, 0, ENOMEM, LIMIT + FOLIO_4K, 0 },
+	{ "more than the limit", too_much, MADV_NOMIGRATE, 0, EAGAIN, LIMIT + FOLIO_4K, 0 },
 	{ "more than the limit, unmarked", too_much, MADV_DOMIGRATE, 0, 0, 0, 0 },
 	{ "no limit at all", anon, MADV_NOMIGRATE, 0, EPERM, SIZE, -1 },
 	{ "no limit at all, nothing", nothing, MADV_NOMIGRATE, 0, 0, 0, -1 },
 	{ "no limit at all, unmarked", anon, MADV_DOMIGRATE, 0, 0, 0, -1 },
-	{ "file that may not be written", read_only_file, MADV_NOMIGRATE, 0, EACCES, SIZE, 0 },
+	{ "file that may not be written", read_only_file, MADV_NOMIGRATE, 0, 0, SIZE, 0 },
 	{ "the same, shared", read_only_shared_file, MADV_NOMIGRATE, 0, EACCES, SIZE, 0 },
-	{ "the same, unmarked", read_only_file, MADV_DOMIGRATE, 0, 0, 0, 0 },
-	{ "file that may be written", writable_file, MADV_NOMIGRATE, 0, 0, SIZE, 0 },
+	{ "the same, unmarked", read_only_shared_file, MADV_DOMIGRATE, 0, 0, 0, 0 },
+	{ "file that may be written", writable_file, MADV_NOMIGRATE, 0, EACCES, SIZE, 0 },
 	{ "file of its own", own_file, MADV_NOMIGRATE, 0, 0, SIZE, 0 },
 	{ "memfd", memfd, MADV_NOMIGRATE, 0, 0, SIZE, 0 },
 	{ "shared anonymous memory", shared_anon, MADV_NOMIGRATE, 0, 0, SIZE, 0 },
@@ -367,11 +368,11 @@ TEST(limit_is_used_up)
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(madvise(first.addr, first.len, MADV_NOMIGRATE), 0);
 	EXPECT_EQ(madvise(second.addr, page_size(), MADV_NOMIGRATE), -1);
-	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(errno, EAGAIN);
 	/* All or nothing: a range with as much room as there is, and a page more */
 	EXPECT_EQ(madvise(first.addr, SIZE / 2, MADV_DOMIGRATE), 0);
 	EXPECT_EQ(madvise(second.addr, SIZE / 2 + page_size(), MADV_NOMIGRATE), -1);
-	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(errno, EAGAIN);
 	EXPECT_EQ(vmflag_bytes(second.addr, second.size, "nm"), 0);
 	EXPECT_EQ(madvise(second.addr, SIZE / 2, MADV_NOMIGRATE), 0);
 	EXPECT_EQ(marked_kb(0), LIMIT / 1024);
@@ -381,85 +382,122 @@ TEST(limit_is_used_up)
 	EXPECT_EQ(limit_set(page_size()), 0);
 	EXPECT_EQ(madvise(second.addr, SIZE / 2, MADV_NOMIGRATE), 0);
 	EXPECT_EQ(madvise(second.addr, SIZE / 2 + page_size(), MADV_NOMIGRATE), -1);
-	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(errno, EAGAIN);
 }
 
-/* Whatever makes a marked VMA grow obeys the limit, and fails without effect. */
-TEST_F(errors, growth_is_limited)
+/* A memfd of LIMIT bytes with room behind it, all of it marked */
+static int marked_with_room(struct sample *s)
+{
+	int fd = memfd_create("growth", MFD_CLOEXEC), ret;
+
+	if (fd < 0 || ftruncate(fd, 4 * LIMIT))
+		return -errno;
+	ret = map(s, 4 * LIMIT, MAP_SHARED, fd);
+	close(fd);
+	if (ret || munmap(s->base + LIMIT, 3 * LIMIT))
+		return ret ?: -errno;
+	return madvise(s->base, LIMIT, MADV_NOMIGRATE) ? -errno : 0;
+}
+
+/* Growth by mremap(), and bytes that are marked in addition. */
+static const struct growth {
+	const char *name;
+	size_t from;
+	size_t to;
+	int flags;
+	size_t more;
+} growths[] = {
+	{ "in place", LIMIT, LIMIT + FOLIO_4K, 0, FOLIO_4K },
+	{ "elsewhere", LIMIT, LIMIT + FOLIO_4K, MREMAP_MAYMOVE, FOLIO_4K },
+	{ "once more the same memory", 0, LIMIT, MREMAP_MAYMOVE, LIMIT },
+	{ "what it was stays", LIMIT, LIMIT, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, LIMIT },
+};
+
+/* Growth always succeeds: beyond the limit the mark yields. */
+TEST_F(errors, growth_succeeds)
 {
 	bool root = !variant->uid;
-	struct sample s;
-	int fd = memfd_create("growth", MFD_CLOEXEC);
-	char *more;
 
-	ASSERT_EQ(ftruncate(fd, 4 * LIMIT), 0);
 	ASSERT_EQ(limit_set(LIMIT), 0);
 	ASSERT_EQ(root ? 0 : become(variant->uid), 0);
-	/* With room behind it */
-	ASSERT_EQ(map(&s, 4 * LIMIT, MAP_SHARED, fd), 0);
-	ASSERT_EQ(munmap(s.base + LIMIT, 3 * LIMIT), 0);
-	ASSERT_EQ(madvise(s.base, LIMIT, MADV_NOMIGRATE), 0);
-	ASSERT_EQ(state_take(&before), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(growths); i++) {
+		const struct growth *growth = &growths[i];
+		long long yields = vmstat("nomigrate_yield");
+		struct sample s;
+		char *more;
 
-	for (int move = 0; move <= 1; move++) {
-		more = mremap(s.base, LIMIT, LIMIT + page_size(), move ? MREMAP_MAYMOVE : 0);
-		if (root) {
-			ASSERT_NE(more, MAP_FAILED);
-			EXPECT_EQ(marked_kb(0), (LIMIT + page_size()) / 1024);
-			s.base = mremap(more, LIMIT + page_size(), LIMIT, 0);
-			ASSERT_EQ(s.base, more);
-			continue;
-		}
-		EXPECT_EQ(more, MAP_FAILED);
-		EXPECT_EQ(errno, ENOMEM);
-		ASSERT_EQ(state_take(&after), 0);
-		EXPECT_STREQ(after.text, before.text);
+		ASSERT_EQ(marked_with_room(&s), 0);
+		more = mremap(s.base, growth->from, growth->to, growth->flags, NULL);
+		ASSERT_NE(more, MAP_FAILED)
+			TH_LOG("%s: %s", growth->name, strerror(errno));
+		EXPECT_EQ(marked_kb(0), root ? (LIMIT + growth->more) / 1024 : 0)
+			TH_LOG("%s", growth->name);
+		EXPECT_EQ(vmstat("nomigrate_yield") - yields, !root)
+			TH_LOG("%s", growth->name);
+		munmap(more, growth->to);
+		munmap(s.base, LIMIT);
+		ASSERT_EQ(marked_kb(0), 0);
 	}
-	/* Once more the same memory */
-	more = mremap(s.base, 0, LIMIT, MREMAP_MAYMOVE);
-	EXPECT_EQ(more == MAP_FAILED, !root);
-	more = mremap(s.base, LIMIT, LIMIT, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
-	EXPECT_EQ(more == MAP_FAILED, !root);
-	/* That is no growth. */
-	more = mmap(NULL, LIMIT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(more, MAP_FAILED);
-	EXPECT_EQ(mremap(s.base, LIMIT, LIMIT, MREMAP_MAYMOVE | MREMAP_FIXED, more), more);
 }
 
-/* A stack is another VMA that grows. */
-TEST_F(errors, stack_growth_is_limited)
+/* To shrink or to move is no growth. */
+TEST_F(errors, move_keeps_the_mark)
 {
+	long long yields = vmstat("nomigrate_yield");
+	struct sample s;
+	char *to;
+
+	ASSERT_EQ(limit_set(LIMIT), 0);
+	ASSERT_EQ(variant->uid ? become(variant->uid) : 0, 0);
+	ASSERT_EQ(marked_with_room(&s), 0);
+	to = mmap(NULL, LIMIT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(to, MAP_FAILED);
+	EXPECT_EQ(mremap(s.base, LIMIT, LIMIT, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	EXPECT_EQ(marked_kb(0), LIMIT / 1024);
+	EXPECT_EQ(mremap(to, LIMIT, LIMIT / 2, 0), to);
+	EXPECT_EQ(marked_kb(0), LIMIT / 2 / 1024);
+	EXPECT_EQ(vmstat("nomigrate_yield"), yields);
+}
+
+/* A stack is another VMA that grows, also where somebody else has marked it. */
+TEST_F(errors, stack_grows)
+{
+	long long yields = vmstat("nomigrate_yield");
 	size_t size = 64 * page_size();
 	bool root = !variant->uid;
+	struct iovec range;
+	int ready[2], go[2];
+	char *stack, byte;
 	int status;
 	pid_t pid;
-	char *stack;
 
 	ASSERT_EQ(limit_set(4 * page_size()), 0);
-	ASSERT_EQ(root ? 0 : become(variant->uid), 0);
 	/* Room to grow into */
 	stack = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	ASSERT_NE(stack, MAP_FAILED);
 	ASSERT_EQ(munmap(stack, size), 0);
-	ASSERT_EQ(mmap(stack + size - 4 * page_size(), 4 * page_size(), PROT_READ | PROT_WRITE,
+	range.iov_len = 4 * page_size();
+	range.iov_base = stack + size - range.iov_len;
+	ASSERT_EQ(mmap(range.iov_base, range.iov_len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0),
-		  stack + size - 4 * page_size());
+		  range.iov_base);
+	ASSERT_EQ(pipe(ready) || pipe(go), 0);
 	pid = fork();
 	if (!pid) {
-		struct rlimit core = { 0 };
-
-		setrlimit(RLIMIT_CORE, &core);
-		if (madvise(stack + size - 4 * page_size(), 4 * page_size(), MADV_NOMIGRATE))
+		if ((root ? 0 : become(variant->uid)) || write(ready[1], "", 1) != 1 ||
+		    read(go[0], &byte, 1) != 1)
 			_exit(100);
-		/* The page below: grows, or SIGSEGV */
+		/* The page below */
 		*(volatile char *)(stack + size - 5 * page_size()) = 1;
-		_exit(marked_kb(0) == 5 * page_size() / 1024 ? 0 : 101);
+		_exit(marked_kb(0) == (root ? 5 * page_size() / 1024 : 0) ? 0 : 101);
 	}
 	ASSERT_GT(pid, 0);
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	ASSERT_EQ(process_advise(pid, &range, 1, MADV_NOMIGRATE), range.iov_len);
+	ASSERT_EQ(write(go[1], "", 1), 1);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	if (!root)
-		status = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? 0 : status ?: -1;
 	EXPECT_EQ(status, 0);
+	EXPECT_EQ(vmstat("nomigrate_yield") - yields, !root);
 }
 
 /* ---------------------------------------------------------------------------- another process */
@@ -494,7 +532,7 @@ static const struct remote remotes[] = {
 	{ "the same user, itself", NOBODY, NOBODY, .self = true, .limit = LIMIT },
 	{ "the same user, with CAP_SYS_NICE", NOBODY, NOBODY, .nice = true, .limit = LIMIT },
 	{ "the same, beyond the limit", NOBODY, NOBODY, .nice = true, .limit = SIZE / 2,
-	  .error = ENOMEM },
+	  .error = EAGAIN },
 	{ "the same, without any limit", NOBODY, NOBODY, .nice = true, .limit = 0, .error = EPERM },
 	{ "another user", SOMEBODY, NOBODY, .limit = LIMIT, .error = EACCES },
 	{ "another user, with CAP_SYS_NICE", SOMEBODY, NOBODY, .nice = true, .limit = LIMIT,
@@ -506,7 +544,7 @@ static const struct remote remotes[] = {
 	{ "root of a user namespace, itself", NOBODY, NOBODY, .userns = true, .self = true,
 	  .limit = LIMIT },
 	{ "the same, beyond the limit", NOBODY, NOBODY, .userns = true, .self = true,
-	  .limit = SIZE / 2, .error = ENOMEM },
+	  .limit = SIZE / 2, .error = EAGAIN },
 };
 
 /* All capabilities but CAP_SYS_NICE go with the user. */
@@ -638,6 +676,9 @@ TEST_F(process, file_of_somebody_else)
 	fd = open("/mnt/limits", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(ftruncate(fd, SIZE), 0);
+	close(fd);
+	fd = open("/mnt/limits", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(fd, 0);
 	ASSERT_EQ(map(&c.sample, SIZE, MAP_SHARED, fd), 0);
 	ASSERT_EQ(peer_start(&peer, target_lives, &c), 0);
 	pid = fork();

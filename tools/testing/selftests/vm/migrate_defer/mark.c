@@ -25,6 +25,50 @@ static void write_pages(char *addr, size_t len)
 		*(volatile char *)(addr + offset) = *(volatile char *)(addr + offset);
 }
 
+/* --------------------------------------------------------------------------- what nobody mapped */
+
+/* Pages of a file that are there, but that nobody has mapped, are not mapped by an advice. */
+TEST(nothing_is_populated)
+{
+	size_t size = 2 * pmd_size(), page = page_size();
+	int fd = memfd_create("mark", MFD_CLOEXEC);
+	uint64_t *entries = calloc(size / page, sizeof(*entries));
+	char *area, *mem;
+	const struct {
+		size_t from;
+		size_t to;
+		int advice;
+	} advices[] = {
+		{ page, size / 4, MADV_NOMIGRATE },
+		{ 0, size, MADV_NOMIGRATE },
+		{ size / 2 + page, size / 2 + 2 * page, MADV_DOMIGRATE },
+	};
+
+	if (!kernel_has_advice())
+		SKIP(return, "no MADV_NOMIGRATE");
+	ASSERT_NE(entries, NULL);
+	area = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	mem = area + -(uintptr_t)area % pmd_size();
+	ASSERT_EQ(ftruncate(fd, size), 0);
+	ASSERT_EQ(posix_fallocate(fd, 0, size), 0);
+	ASSERT_EQ(mmap(mem, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), mem);
+	for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
+		size_t present = 0;
+
+		ASSERT_EQ(madvise(mem + advices[i].from, advices[i].to - advices[i].from,
+				  advices[i].advice), 0);
+		ASSERT_EQ(pagemap_read(mem, size, entries), 0);
+		for (size_t at = 0; at < size / page; at++)
+			present += !!(entries[at] & PM_PRESENT);
+		EXPECT_EQ(present, 0)
+			TH_LOG("advice %zu", i);
+	}
+	munmap(mem, size);
+	close(fd);
+	free(entries);
+}
+
 /* ---------------------------------------------------------------------- boundary in a huge page */
 
 FIXTURE(boundary)

@@ -241,6 +241,49 @@ long long file_number(const char *path)
 }
 
 /**
+ * cgroup_enter() - have a memory cgroup, which goes with settings_restore(), and enter it
+ * @path: its directory
+ *
+ * Return: why there can't be one, or NULL.
+ */
+const char *cgroup_enter(const char *path)
+{
+	char file[PATH_MAX];
+
+	file_write(CGROUP "/cgroup.subtree_control", "+memory");
+	if (mkdir(path, 0755) && errno != EEXIST)
+		return "no cgroup v2 on " CGROUP;
+	snprintf(file, sizeof(file), "%s/memory.max", path);
+	if (access(file, W_OK))
+		return "no memory controller in cgroup v2";
+	setting_on_restore(path, NULL);
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	return file_write(file, "0") ? "the cgroup can't be entered" : NULL;
+}
+
+/**
+ * file_line() - read a number in a line of a file such as memory.stat
+ * @path: the file
+ * @key: how the line begins
+ * @unit: what one is
+ *
+ * Return: the number times @unit; 0 if there is no such line.
+ */
+long long file_line(const char *path, const char *key, long long unit)
+{
+	char buf[16384], *line;
+
+	if (file_read(path, buf, sizeof(buf)) < 0)
+		return 0;
+	for (line = buf; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, key, strlen(key)))
+			return strtoll(line + strlen(key), NULL, 10) * unit;
+	}
+	return 0;
+}
+
+/**
  * vmstat() - read one counter of /proc/vmstat
  * @name: its name
  *

@@ -106,6 +106,10 @@ bool kernel_has_advice(void);
 int file_read(const char *path, char *buf, size_t len);
 int file_write(const char *path, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 long long file_number(const char *path);
+#define CGROUP	"/sys/fs/cgroup"
+
+const char *cgroup_enter(const char *path);
+long long file_line(const char *path, const char *key, long long unit);
 long long vmstat(const char *name);
 bool vmstat_in_order(void);
 

@@ -61,9 +61,9 @@ FIXTURE_VARIANT_ADD(mandatory, offline_shmem_4k)
 	.mover = &memory_offline, .kind = MEM_SHMEM, .folio = FOLIO_4K,
 };
 
-FIXTURE_VARIANT_ADD(mandatory, offline_private_file_4k)
+FIXTURE_VARIANT_ADD(mandatory, offline_shared_file_4k)
 {
-	.mover = &memory_offline, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+	.mover = &memory_offline, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(mandatory, gigantic_page_anon_4k)
@@ -91,9 +91,9 @@ FIXTURE_VARIANT_ADD(mandatory, move_pages_shmem_2m)
 	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_2M,
 };
 
-FIXTURE_VARIANT_ADD(mandatory, move_pages_private_file_4k)
+FIXTURE_VARIANT_ADD(mandatory, move_pages_shared_file_4k)
 {
-	.mover = &move_pages_syscall, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+	.mover = &move_pages_syscall, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(mandatory, move_pages_hugetlb)
@@ -323,16 +323,18 @@ TEST_F_TIMEOUT(gently, clean_pages_are_not_dropped, TIMEOUT)
 {
 	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
 	const char *why = cma_alloc.missing(&self->ground) ?:
-			  region_missing(MEM_FILE_PRIVATE, FOLIO_4K);
+			  region_missing(MEM_FILE_SHARED, FOLIO_4K);
 	struct ground *g = &self->ground;
 	struct diff diff[2];
 
 	if (why)
 		SKIP(return, "%s", why);
 	for (int i = 0; i < 2; i++)
-		ASSERT_EQ(region_map(regions[i], MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE), 0);
+		ASSERT_EQ(region_map(regions[i], MEM_FILE_SHARED, FOLIO_4K, REGION_SIZE), 0);
 	ASSERT_EQ(cma_alloc.place(g, regions, 2), 0)
 		TH_LOG("INCONCLUSIVE: could not place the regions");
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(fsync(regions[i]->fd), 0);
 	ASSERT_EQ(region_mark(&marked), 0);
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(region_snapshot(regions[i]), 0);

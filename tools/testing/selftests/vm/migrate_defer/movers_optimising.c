@@ -51,9 +51,9 @@ FIXTURE_VARIANT_ADD(optimising, compact_memory_shmem_64k)
 	.mover = &compact_memory, .kind = MEM_SHMEM, .folio = FOLIO_64K,
 };
 
-FIXTURE_VARIANT_ADD(optimising, compact_memory_private_file_4k)
+FIXTURE_VARIANT_ADD(optimising, compact_memory_shared_file_4k)
 {
-	.mover = &compact_memory, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+	.mover = &compact_memory, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(optimising, direct_compaction_anon_4k)
@@ -91,6 +91,7 @@ FIXTURE_VARIANT_ADD(optimising, numa_balancing_shmem_2m)
 	.mover = &numa_balancing, .kind = MEM_SHMEM, .folio = FOLIO_2M,
 };
 
+/* A dirty page of a file would not be moved to begin with. */
 FIXTURE_VARIANT_ADD(optimising, numa_balancing_private_file_4k)
 {
 	.mover = &numa_balancing, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
@@ -169,6 +170,46 @@ TEST_F_TIMEOUT(optimising, marked_range_stays, TIMEOUT)
 	EXPECT_EQ(region_corrupt(&control), 0);
 }
 
+/*
+ * Of a private mapping of a file the mark holds what has been written to.  The file's own pages are
+ * moved, those of the control no less.
+ */
+TEST(private_file)
+{
+	struct region marked, *regions[] = { &marked };
+	const struct mover *mover = &compact_memory;
+	struct diff written, read;
+	struct ground ground;
+	const char *why;
+	size_t half;
+
+	settings_restore();
+	why = missing(&ground, mover, MEM_FILE_PRIVATE, FOLIO_4K);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(region_map(&marked, MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE), 0);
+	half = marked.size / 2;
+	place(_metadata, mover, &ground, regions, 1);
+	for (size_t at = 0; at < half; at += page_size())
+		*(volatile char *)(marked.addr + at) = *(volatile char *)(marked.addr + at);
+	ASSERT_EQ(region_mark(&marked), 0);
+	ASSERT_EQ(region_snapshot(&marked), 0);
+	for (int i = 0; i < TRIES; i++) {
+		mover->push(&ground, regions, 1);
+		read = region_compare_part(&marked, half, marked.size - half);
+		if (read.moved)
+			break;
+	}
+	written = region_compare_part(&marked, 0, half);
+	if (!read.moved)
+		TH_LOG("INCONCLUSIVE: compaction has moved nothing");
+	EXPECT_GT(read.moved, 0);
+	EXPECT_EQ(written.moved, 0);
+	EXPECT_EQ(written.absent, 0);
+	EXPECT_EQ(region_corrupt(&marked), 0);
+	settings_restore();
+}
+
 /* -------------------------------------------------------------------------- marked in part */
 
 FIXTURE(neighbours)
@@ -202,9 +243,9 @@ FIXTURE_VARIANT_ADD(neighbours, compact_memory_shmem_4k)
 	.mover = &compact_memory, .kind = MEM_SHMEM, .folio = FOLIO_4K,
 };
 
-FIXTURE_VARIANT_ADD(neighbours, compact_memory_private_file_4k)
+FIXTURE_VARIANT_ADD(neighbours, compact_memory_shared_file_4k)
 {
-	.mover = &compact_memory, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+	.mover = &compact_memory, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(neighbours, numa_balancing_anon_4k)
@@ -309,7 +350,7 @@ FIXTURE_VARIANT_ADD(sharing, compact_memory_shmem_peer_marks)
 
 FIXTURE_VARIANT_ADD(sharing, compact_memory_file_peer_marks)
 {
-	.mover = &compact_memory, .kind = MEM_FILE_PRIVATE, .sharing = SHARED_FILE_PEER_MARKS,
+	.mover = &compact_memory, .kind = MEM_FILE_SHARED, .sharing = SHARED_FILE_PEER_MARKS,
 };
 
 FIXTURE_VARIANT_ADD(sharing, compact_memory_forked_parent_marks)

@@ -66,8 +66,8 @@ FIXTURE_VARIANT_ADD(forced, cma_shmem_4k) {
 };
 
 /* Clean pages of a file are migrated, not dropped. */
-FIXTURE_VARIANT_ADD(forced, cma_private_file_4k) {
-	.mover = &cma_alloc, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+FIXTURE_VARIANT_ADD(forced, cma_shared_file_4k) {
+	.mover = &cma_alloc, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(forced, offline_anon_4k) {
@@ -123,8 +123,8 @@ FIXTURE_VARIANT_ADD(forced, move_pages_shmem_2m) {
 	.mover = &move_pages_syscall, .kind = MEM_SHMEM, .folio = FOLIO_2M,
 };
 
-FIXTURE_VARIANT_ADD(forced, move_pages_private_file_4k) {
-	.mover = &move_pages_syscall, .kind = MEM_FILE_PRIVATE, .folio = FOLIO_4K,
+FIXTURE_VARIANT_ADD(forced, move_pages_shared_file_4k) {
+	.mover = &move_pages_syscall, .kind = MEM_FILE_SHARED, .folio = FOLIO_4K,
 };
 
 FIXTURE_VARIANT_ADD(forced, move_pages_hugetlb) {
@@ -178,10 +178,10 @@ FIXTURE_TEARDOWN_PARENT(forced)
 	settings_restore();
 }
 
-/* A private mapping of a file is only read: what is written is not the file's page any more. */
+/* A mapping of a file on disk is only read: write-back would have its entries fault on writes. */
 static struct sva_testdev_job device_job(const struct region *r, uint64_t passes)
 {
-	bool write = r->kind != MEM_FILE_PRIVATE;
+	bool write = r->kind != MEM_FILE_SHARED;
 	struct sva_testdev_job job = sva_job(write ? SVA_TESTDEV_INCREMENT : SVA_TESTDEV_READ,
 					     r->addr, r->size, passes);
 
@@ -192,7 +192,7 @@ static struct sva_testdev_job device_job(const struct region *r, uint64_t passes
 
 static void counters_clear(const struct region *r)
 {
-	if (r->kind == MEM_FILE_PRIVATE)
+	if (r->kind == MEM_FILE_SHARED)
 		return;
 	for (size_t i = 0; i < region_pages(r); i++)
 		*sva_word(r->addr, i) = 0;
@@ -200,7 +200,7 @@ static void counters_clear(const struct region *r)
 
 static size_t counters_wrong(const struct region *r, const struct sva_testdev_stats *stats)
 {
-	if (r->kind == MEM_FILE_PRIVATE)
+	if (r->kind == MEM_FILE_SHARED)
 		return region_corrupt(r);
 	return sva_wrong_counters(r->addr, region_pages(r), 0, stats);
 }
@@ -737,7 +737,7 @@ TEST_F_TIMEOUT(special, fault_during_flush, TIMEOUT)
 	struct region *r = &self->r;
 	int failed;
 
-	ASSERT_OK(region_map(r, MEM_FILE_PRIVATE, FOLIO_4K, REGION_SIZE));
+	ASSERT_OK(region_map(r, MEM_FILE_SHARED, FOLIO_4K, REGION_SIZE));
 	ASSERT_OK(move_pages_syscall.place(&self->ground, &r, 1));
 	fault_during_flush(_metadata, &self->ground, r, &failed);
 	EXPECT_EQ(0, failed);
