@@ -497,6 +497,8 @@ static void count_faults(struct __test_metadata *_metadata, struct ground *groun
 		/* On the other node: pages that are local already get no hint. */
 		ASSERT_EQ(numa_balancing.place(ground, regions, 1), 0);
 		touch_writing(&r);
+		/* Two VMAs: the advice is for both. */
+		ASSERT_EQ(madvise(r.addr + r.size / 2, r.size / 2, MADV_DONTDUMP), 0);
 		ASSERT_EQ(spin_until_scanned(&r, r.size / folio * 3 / 4), 0);
 		for (size_t offset = 0; touch_first && offset < r.size; offset += pmd_size())
 			*(volatile char *)(r.addr + offset) = *(volatile char *)(r.addr + offset);
