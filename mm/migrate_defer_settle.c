@@ -573,12 +573,13 @@ static unsigned long ksm_merged_pages(struct mm_struct *mm)
 int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 			  unsigned long end)
 {
-	unsigned long pages = min(ksm_merged_pages(mm), (end - start) >> PAGE_SHIFT);
-	struct settle settle = { .unmerge = true };
 	VMA_ITERATOR(vmi, mm, start);
+	struct settle settle = { .unmerge = true };
 	struct vm_area_struct *vma;
+	unsigned long pages;
 	int ret;
 
+	pages = min(ksm_merged_pages(mm), (end - start) >> PAGE_SHIFT);
 	if (!pages)
 		return 0;
 	if (!migrate_defer_fits(mm, pages))

@@ -558,7 +558,7 @@ TEST_F_TIMEOUT(accounting, no_room_for_copies, TIMEOUT)
 	EXPECT_EQ(file_line(GROUP "/memory.events", "oom_kill ", 1), 0);
 }
 
-/* The same of a pool of huge pages that is used up: what there is is copied, the rest is shared. */
+/* The same of a pool of huge pages: those that are free are copies, the rest is shared. */
 TEST(no_huge_pages_for_copies)
 {
 	const char *path = "/proc/sys/vm/nr_hugepages";

@@ -87,7 +87,8 @@ if [ -d /sys/kernel/mm/migrate_defer ]; then
 			"^VmNoMig:[[:space:]]+0 kB"'
 	unprivileged 1048576 "$SAMPLE" --size 2M --wait 1
 	check "RLIMIT_MEMLOCK too low: says so, goes on, status 4" \
-		eval '[ $status = 4 ] && says "^MADV_NOMIGRATE: refused: Resource temporarily unavailable" \
+		eval '[ $status = 4 ] &&
+		      says "^MADV_NOMIGRATE: refused: Resource temporarily unavailable" \
 			"RLIMIT_MEMLOCK is 1024 KiB" "^contents: intact"'
 	unprivileged 2097152 "$SAMPLE" --size 2M
 	check "RLIMIT_MEMLOCK just high enough: no capability is needed" \
