@@ -345,19 +345,19 @@ static bool migrate_defer_armed __read_mostly;
  * migrate_defer_arm - have the hooks at work before the first mark is set
  * @mm: the address space that is to be marked
  *
- * Context: mmap_lock of @mm held for writing; cpu_hotplug_lock is taken, hence
- * without it: mmap_lock is dropped the first time in the system's life.
- * Return: 0 if the hooks are at work, 1 if they are but mmap_lock had to be dropped,
- * or -EINTR with mmap_lock not held if the caller is being killed.
+ * Context: mmap_lock of @mm held for writing, also on return; cpu_hotplug_lock is
+ * taken, hence without it: mmap_lock is dropped the first time in the system's life.
+ * Return: whether it was dropped.
  */
-int migrate_defer_arm(struct mm_struct *mm)
+bool migrate_defer_arm(struct mm_struct *mm)
 {
 	if (READ_ONCE(migrate_defer_armed))
-		return 0;
+		return false;
 	mmap_write_unlock(mm);
 	static_branch_enable(&migrate_defer_key);
 	WRITE_ONCE(migrate_defer_armed, true);
-	return mmap_write_lock_killable(mm) ? -EINTR : 1;
+	mmap_write_lock(mm);
+	return true;
 }
 
 /**

@@ -213,6 +213,14 @@ bool migrate_defer_fits(struct mm_struct *mm, unsigned long pages)
 	       2 * pages <= memcg_room(mm);
 }
 
+static void fork_shares(struct vm_area_struct *vma, unsigned long addr)
+{
+	if (vma->vm_mm->nomigrate_shares == vma)
+		return;
+	vma->vm_mm->nomigrate_shares = vma;
+	migrate_defer_yield(vma, addr, vma->vm_end, MIGRATE_DEFER_YIELD_FORK);
+}
+
 void __vma_fork_begin(struct vm_area_struct *vma)
 {
 	struct mm_struct *mm = vma->vm_mm;
@@ -221,15 +229,24 @@ void __vma_fork_begin(struct vm_area_struct *vma)
 	if (vma->anon_vma && !is_vm_hugetlb_page(vma) && vma_fork_copies(vma) &&
 	    !migrate_defer_fits(mm, min(vma_pages(vma),
 					get_mm_counter(mm, MM_ANONPAGES))))
-		__vma_fork_yields(vma, vma->vm_start);
+		fork_shares(vma, vma->vm_start);
 }
 
-bool __vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
+/**
+ * vma_fork_yields - what fork() would copy for a mark cannot be copied
+ * @vma: the parent's VMA
+ * @addr: address of the page
+ *
+ * For want of memory, or because the page cannot be read.
+ *
+ * Context: mmap_lock held for writing.
+ * Return: true if the copy was for the mark; from here on @vma is shared.
+ */
+bool vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
 {
-	if (vma->vm_mm->nomigrate_shares == vma)
+	if (!vma_fork_copies(vma))
 		return false;
-	vma->vm_mm->nomigrate_shares = vma;
-	migrate_defer_yield(vma, addr, vma->vm_end, MIGRATE_DEFER_YIELD_FORK);
+	fork_shares(vma, addr);
 	return true;
 }
 
@@ -272,7 +289,7 @@ struct folio *vma_fork_alloc(struct vm_area_struct *vma, unsigned long addr)
 	struct folio *folio = migrate_defer_try_alloc(vma, addr);
 
 	if (!folio) {
-		__vma_fork_yields(vma, addr);
+		fork_shares(vma, addr);
 		return NULL;
 	}
 	folio_throttle_swaprate(folio, GFP_KERNEL);

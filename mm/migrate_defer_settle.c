@@ -423,7 +423,8 @@ static vm_fault_t settle_unshare(struct settle *settle, struct vm_area_struct *v
 
 /*
  * Fault where the walk ended.  mmap_lock may have been dropped meanwhile, unless it
- * is held for writing.  Returns where to go on.
+ * is held for writing.  Not FAULT_FLAG_TRIED at another try: it would be held while
+ * the fault waits for a file system.  Returns where to go on.
  */
 static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 				  unsigned int *tries)
@@ -433,8 +434,6 @@ static unsigned long settle_fault(struct mm_struct *mm, struct settle *settle,
 	unsigned long size = PAGE_SIZE;
 	vm_fault_t ret;
 
-	if (*tries && settle->how)
-		flags |= FAULT_FLAG_TRIED;
 	if (is_vm_hugetlb_page(vma))
 		size = huge_page_size(hstate_vma(vma));
 	if (settle->fault_flags & FAULT_FLAG_UNSHARE)

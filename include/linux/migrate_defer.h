@@ -34,7 +34,7 @@ enum migrate_defer_mover {
 
 /* Why a mark gives way to what would fail otherwise. */
 enum migrate_defer_yield {
-	MIGRATE_DEFER_YIELD_FORK,	/* no memory for the child's copies */
+	MIGRATE_DEFER_YIELD_FORK,	/* the child's copies cannot be made */
 	MIGRATE_DEFER_YIELD_LIMIT,	/* growth beyond RLIMIT_MEMLOCK */
 };
 
@@ -87,6 +87,21 @@ struct migrate_defer_prefault {
 	unsigned long repaired;
 };
 
+/* The advice, which is none without CONFIG_MIGRATE_DEFER: no code comes to these. */
+long migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
+			    unsigned long end, bool set);
+bool migrate_defer_arm(struct mm_struct *mm);
+int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
+			  unsigned long end);
+struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
+					     unsigned long start,
+					     unsigned long end);
+int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool set,
+			 struct migrate_defer_ends ends, int result);
+int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
+			  unsigned long end, bool set, int error);
+
 #ifdef CONFIG_MIGRATE_DEFER
 /* False until the first mark of the system's life. */
 DECLARE_STATIC_KEY_FALSE(migrate_defer_key);
@@ -112,25 +127,12 @@ bool migrate_defer_heeds(enum migrate_defer_mover mover);
 bool __migrate_defer_gives_way(enum migrate_defer_mover mover);
 enum migrate_reason __migrate_defer_reason(enum migrate_reason reason);
 
-long migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
-			    unsigned long end, bool set);
-int migrate_defer_arm(struct mm_struct *mm);
 void __vma_grow_nomigrate(struct vm_area_struct *vma, unsigned long npages);
 void __vma_fork_begin(struct vm_area_struct *vma);
-bool __vma_fork_yields(struct vm_area_struct *vma, unsigned long addr);
+bool vma_fork_yields(struct vm_area_struct *vma, unsigned long addr);
 struct folio *vma_fork_alloc(struct vm_area_struct *vma, unsigned long addr);
 void __mm_account_nomigrate(struct mm_struct *mm, long npages);
-int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
-			  unsigned long end);
 void migrate_defer_hint(struct vm_area_struct *vma);
-struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
-					     unsigned long start,
-					     unsigned long end);
-int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set,
-			 struct migrate_defer_ends ends, int result);
-int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
-			  unsigned long end, bool set, int error);
 
 bool migrate_defer_may_prefault(void);
 unsigned long migrate_defer_prefault(struct mm_struct *mm, unsigned long start,
@@ -268,18 +270,6 @@ static inline bool vma_fork_copies(const struct vm_area_struct *vma)
 {
 	return vma_nomigrate_heeded(vma, MIGRATE_DEFER_FORK) &&
 	       vma->vm_mm->nomigrate_shares != vma;
-}
-
-/**
- * vma_fork_yields - there is no memory for what fork() would copy for a mark
- * @vma: the parent's VMA
- * @addr: address of the page
- *
- * Return: true if the copy was for the mark; from here on @vma is shared.
- */
-static inline bool vma_fork_yields(struct vm_area_struct *vma, unsigned long addr)
-{
-	return vma_fork_copies(vma) && __vma_fork_yields(vma, addr);
 }
 
 /**
@@ -617,13 +607,6 @@ static inline void anon_vma_init_nomigrate(struct anon_vma *anon_vma)
 {
 }
 
-static inline int migrate_defer_may_mark(struct mm_struct *mm,
-					 unsigned long start, unsigned long end,
-					 bool set)
-{
-	return -EINVAL;
-}
-
 static inline void mm_init_nomigrate(struct mm_struct *mm)
 {
 }
@@ -643,28 +626,8 @@ static inline void mm_check_nomigrate(struct mm_struct *mm)
 {
 }
 
-static inline int migrate_defer_unmerge(struct mm_struct *mm,
-					unsigned long start, unsigned long end)
-{
-	return 0;
-}
-
 static inline void migrate_defer_hint(struct vm_area_struct *vma)
 {
-}
-
-static inline int migrate_defer_marked(struct mm_struct *mm,
-				       unsigned long start, unsigned long end,
-				       bool set, int result)
-{
-	return result;
-}
-
-static inline int migrate_defer_refused(struct mm_struct *mm,
-					unsigned long start, unsigned long end,
-					bool set, int error)
-{
-	return error;
 }
 
 #endif /* CONFIG_MIGRATE_DEFER */
