@@ -416,6 +416,87 @@ TEST_F_TIMEOUT(fail_nth, nothing_is_lost, 1800)
 	EXPECT_EQ(0, file_number(MARKED_KB));
 }
 
+FIXTURE(fork) {
+	struct region r;
+};
+
+FIXTURE_VARIANT(fork) {
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(fork, base_pages) {
+	.folio = 4096,
+};
+
+FIXTURE_VARIANT_ADD(fork, huge_page) {
+	.folio = 2 * MIB,
+};
+
+FIXTURE_SETUP(fork)
+{
+	const char *why;
+
+	settings_restore();
+	why = kernel_has_advice() ? NULL : "no MADV_NOMIGRATE";
+	why = why ?: injection_missing() ?: region_missing(MEM_ANON, variant->folio);
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_OK(region_map(&self->r, MEM_ANON, variant->folio, 2 * MIB));
+	ASSERT_OK(region_populate(&self->r, node_of_cpu(0)));
+	ASSERT_OK(rseq_unregister());
+}
+
+FIXTURE_TEARDOWN_PARENT(fork)
+{
+	settings_restore();
+}
+
+/* fork() does without what it allocates for a mark: it fails as often as without one. */
+TEST_F_TIMEOUT(fork, copies_cannot_fail, 1800)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	int injected[2] = { 0 }, failed[2] = { 0 };
+	struct region *r = &self->r;
+
+	ASSERT_LE(0, fd);
+	for (int mark = 0; mark <= 1; mark++) {
+		bool reached = true;
+
+		if (mark)
+			ASSERT_OK(region_mark(r));
+		for (int nth = 1; reached && nth <= MOST; nth++) {
+			char text[16];
+			int status;
+			pid_t pid;
+
+			/* What was shared is the parent's alone again. */
+			for (size_t at = 0; at < r->size; at += page_size())
+				*(volatile char *)(r->addr + at) =
+					*(volatile char *)(r->addr + at);
+			snprintf(text, sizeof(text), "%d", nth);
+			ASSERT_EQ(strlen(text), pwrite(fd, text, strlen(text), 0));
+			pid = fork();
+			if (!pid)
+				_exit(region_corrupt(r) > 0);
+			ASSERT_LT(0, pread(fd, text, sizeof(text) - 1, 0));
+			reached = !atoi(text);
+			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+			if (pid > 0) {
+				ASSERT_EQ(pid, waitpid(pid, &status, 0));
+				EXPECT_EQ(0, status);
+			}
+			injected[mark] += reached;
+			failed[mark] += pid < 0;
+		}
+	}
+	TH_LOG("unmarked: %d allocations failed, and fork() %d times; marked: %d and %d",
+	       injected[0], failed[0], injected[1], failed[1]);
+	EXPECT_LE(injected[0] + region_pages(r) / 2, injected[1]);
+	/* Memory for the slabs may have to be allocated, or may be there. */
+	EXPECT_LE(failed[1], failed[0] + PAGES / 4);
+	EXPECT_EQ(0, region_corrupt(r));
+}
+
 FIXTURE(prefault) {
 	struct ground ground;
 	struct region r;

@@ -558,6 +558,114 @@ TEST_F_TIMEOUT(accounting, no_room_for_copies, TIMEOUT)
 	EXPECT_EQ(file_line(GROUP "/memory.events", "oom_kill ", 1), 0);
 }
 
+/* ---------------------------------------------------------------------- what cannot be copied */
+
+#define BAD_PAGE	99
+
+FIXTURE(unreadable)
+{
+	struct region region;
+};
+
+FIXTURE_VARIANT(unreadable)
+{
+	enum mem_kind kind;
+	size_t folio;
+};
+
+FIXTURE_VARIANT_ADD(unreadable, anon_4k)
+{
+	.kind = MEM_ANON, .folio = FOLIO_4K,
+};
+
+FIXTURE_VARIANT_ADD(unreadable, anon_2m)
+{
+	.kind = MEM_ANON, .folio = FOLIO_2M,
+};
+
+FIXTURE_VARIANT_ADD(unreadable, hugetlb_2m)
+{
+	.kind = MEM_HUGETLB, .folio = FOLIO_2M,
+};
+
+FIXTURE_SETUP(unreadable)
+{
+	const char *why;
+
+	settings_restore();
+	why = kernel_has_advice() ? region_missing(variant->kind, variant->folio) :
+				    "no MADV_NOMIGRATE";
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(region_map(&self->region, variant->kind, variant->folio, REGION_SIZE), 0);
+	ASSERT_EQ(region_populate(&self->region, node_of_cpu(0)), 0);
+	if (variant->kind == MEM_HUGETLB)
+		ASSERT_EQ(hugetlb_spare(REGION_SIZE), 0);
+	write_words(&self->region, BY_PARENT);
+}
+
+FIXTURE_TEARDOWN_PARENT(unreadable)
+{
+	intercept_stop();
+	settings_restore();
+}
+
+/* fork() while a page is bad; the child, and then the parent, look at all the others. */
+static int fork_unreadable(const struct region *r)
+{
+	size_t bad = BAD_PAGE * page_size(), size = page_size();
+	struct region head = *r, tail = *r;
+	int status;
+	pid_t pid;
+
+	if (r->kind == MEM_HUGETLB) {
+		bad = 0;
+		size = r->folio;
+	}
+	head.size = bad;
+	tail.addr += bad + size;
+	tail.size -= bad + size;
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		_exit(wrong_words(&head, BY_PARENT) + wrong_words(&tail, BY_PARENT) > 0);
+	if (waitpid(pid, &status, 0) != pid || status)
+		return -ECHILD;
+	return wrong_words(&head, BY_PARENT) + wrong_words(&tail, BY_PARENT) ? -EIO : 0;
+}
+
+static bool has_more_bad_memory(void *than)
+{
+	return file_line("/proc/meminfo", "HardwareCorrupted:", 1) > *(long long *)than;
+}
+
+/*
+ * A page on broken memory: copy_mc_user_highpage() says so and calls memory_failure().  fork()
+ * copies nothing of an unmarked region, so that it succeeds; and so it does with a marked one.
+ */
+TEST_F_TIMEOUT(unreadable, is_shared, TIMEOUT)
+{
+	const struct intercept copy = {
+		.symbol = "copy_mc_to_kernel", .pid = getpid(), .skip = BAD_PAGE, .count = 1,
+		.value = page_size(),
+	};
+	long long corrupted = file_line("/proc/meminfo", "HardwareCorrupted:", 1);
+	long long yields = vmstat("nomigrate_yield");
+	int ret;
+
+	ASSERT_EQ(region_mark(&self->region), 0);
+	ret = intercept_start(&copy);
+	if (ret == -ENOENT)
+		SKIP(return, "this architecture does not survive broken memory in a copy");
+	ASSERT_EQ(ret, 0);
+	EXPECT_EQ(fork_unreadable(&self->region), 0);
+	EXPECT_EQ(intercept_hits(), 1);
+	EXPECT_EQ(vmstat("nomigrate_yield"), yields + 1);
+	/* The page was taken for a bad one. */
+	EXPECT_TRUE(poll_until(has_more_bad_memory, &corrupted, 10));
+}
+
 /* The same of a pool of huge pages: those that are free are copies, the rest is shared. */
 TEST(no_huge_pages_for_copies)
 {

@@ -196,6 +196,92 @@ TEST(system_lives_on)
 	EXPECT_EQ(wrong_signs(&r), 0);
 }
 
+/* As many huge pages as are to be had, for a pool */
+static long long huge_pages_had(void)
+{
+	const char *path = "/proc/sys/vm/nr_hugepages";
+	long long before = file_number(path), had;
+
+	file_write("/proc/sys/vm/compact_memory", "1");
+	file_write(path, "%lld", before + file_line("/proc/meminfo", "MemTotal:", 1024) /
+				 (long long)pmd_size());
+	had = file_number(path) - before;
+	file_write(path, "%lld", before);
+	return had;
+}
+
+enum holder {
+	UNPROTECTED,
+	LOCKED,
+	MARKED,
+};
+
+static int rest_is_given_back(struct region *r, enum holder how)
+{
+	memset(r->addr, 0, r->size);
+	sign(r);
+	if (how == MARKED && mark_first_pages(r) != r->size / r->folio)
+		return -EAGAIN;
+	for (size_t at = 0; how == LOCKED && at < r->size; at += r->folio)
+		if (mlock(r->addr + at, page_size()))
+			return -errno;
+	give_back(r);
+	return 0;
+}
+
+/*
+ * With a limit of 1 MiB a user can have one page in each of 256 page blocks stay where it is: so
+ * many huge pages nobody gets, and no more.  Reclaim gets back what the mark does not count.
+ */
+TEST(limit_bounds_what_is_held)
+{
+	static const char * const names[] = { "unprotected", "mlock()", "marked" };
+	long long most = LIMIT / page_size(), had[ARRAY_SIZE(names)];
+	struct rlimit limit = { .rlim_cur = LIMIT, .rlim_max = LIMIT };
+
+	settings_restore();
+	if (!kernel_has_advice() || region_missing(MEM_ANON, FOLIO_2M))
+		SKIP(return, "%s", region_missing(MEM_ANON, FOLIO_2M) ?: "no MADV_NOMIGRATE");
+	/* Drops what lay about before. */
+	huge_pages_had();
+	for (int how = 0; how < ARRAY_SIZE(names); how++) {
+		long long available = file_line("/proc/meminfo", "MemAvailable:", 1024), held;
+		int ready[2], go[2], status;
+		struct region r;
+		char byte = 0;
+		pid_t pid;
+
+		ASSERT_EQ(region_map(&r, MEM_ANON, FOLIO_2M, most * pmd_size()), 0);
+		ASSERT_EQ(pipe(ready), 0);
+		ASSERT_EQ(pipe(go), 0);
+		pid = fork();
+		ASSERT_GE(pid, 0);
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (setrlimit(RLIMIT_MEMLOCK, &limit) || setgroups(0, NULL) ||
+			    setgid(NOBODY) || setuid(NOBODY) || rest_is_given_back(&r, how) ||
+			    write(ready[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1)
+				_exit(1);
+			_exit(wrong_signs(&r) > 0);
+		}
+		close(ready[1]);
+		ASSERT_EQ(read(ready[0], &byte, 1), 1);
+		held = available - file_line("/proc/meminfo", "MemAvailable:", 1024);
+		had[how] = huge_pages_had();
+		ASSERT_EQ(write(go[1], &byte, 1), 1);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		EXPECT_EQ(status, 0);
+		close(ready[0]);
+		close(go[0]);
+		close(go[1]);
+		region_unmap(&r);
+		TH_LOG("1 MiB %s: holds %lld MiB, until reclaim comes; %lld huge pages to be had",
+		       names[how], held / (long long)MIB, had[how]);
+	}
+	EXPECT_GE(had[MARKED], had[UNPROTECTED] - most - most / 16);
+	settings_restore();
+}
+
 #define FORKS	10
 
 /* fork() shares what it has no memory to copy. */

@@ -332,6 +332,8 @@ FIXTURE_SETUP(small)
 
 FIXTURE_TEARDOWN_PARENT(small)
 {
+	intercept_stop();
+	task_pin(kthread_find("ksmd"), -1);
 	settings_restore();
 	swapoff(SWAP);
 }
@@ -490,6 +492,62 @@ TEST_F_TIMEOUT(small, merged_by_child, TIMEOUT)
 	ASSERT_GT(ksm_pages(r), 0);
 	ASSERT_EQ(region_mark(r), 0);
 	EXPECT_EQ(ksm_pages(r), 0);
+	EXPECT_EQ(wrong_contents(r, false), 0);
+	peer_stop(&child);
+	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);
+}
+
+#define WINDOW_MS	2000
+
+static int child_merges(void *arg)
+{
+	return mergeable(arg);
+}
+
+static bool is_intercepted(void *arg)
+{
+	return intercept_hits() == 1;
+}
+
+/*
+ * The same where the mark is set after KSM has asked about the page: between that and the moment
+ * when it becomes KSM's its mapping is made read-only.
+ */
+TEST_F_TIMEOUT(small, marked_while_merged_by_child, TIMEOUT)
+{
+	const struct intercept write_protect = {
+		.symbol = "page_vma_mapped_walk", .pid = kthread_find("ksmd"), .count = 1,
+		.ms = WINDOW_MS,
+	};
+	struct region *r = &self->marked, *regions[] = { r };
+	int other = self->ground.other;
+	struct peer child;
+	double begun;
+
+	if (other < 0)
+		SKIP(return, "there is one node only, nothing to move to");
+	if (cpu_count() < 2)
+		SKIP(return, "there is one processor only");
+	/* While it is late KSM keeps its processor busy. */
+	ASSERT_EQ(task_pin(write_protect.pid, cpu_count() - 1), 0);
+	ASSERT_EQ(task_pin(0, 0), 0);
+	/* The first mark of all waits for all processors. */
+	ASSERT_EQ(region_mark(&self->control), 0);
+	ASSERT_EQ(ksm.place(&self->ground, regions, 1), 0);
+	ASSERT_EQ(peer_start(&child, child_merges, r), 0);
+	ASSERT_EQ(intercept_start(&write_protect), 0);
+	ASSERT_EQ(ksm_fast(), 0);
+	ASSERT_TRUE(poll_until(is_intercepted, NULL, SECONDS));
+	begun = now();
+	ASSERT_EQ(region_mark(r), 0);
+	if (now() - begun > WINDOW_MS / 1e3 / 2)
+		TH_LOG("INCONCLUSIVE: the mark came too late");
+	ASSERT_LT(now() - begun, WINDOW_MS / 1e3 / 2);
+	for (int i = 0; i < EXTRA_PUSHES; i++)
+		ksm.push(NULL, NULL, 0);
+	/* A page of KSM's would stay: its rmap leads to the child only. */
+	EXPECT_EQ(range_bind(r->addr, r->size, other, MPOL_MF_STRICT | MPOL_MF_MOVE_ALL), 0);
+	EXPECT_EQ(region_nodes(r, other), (int)region_pages(r));
 	EXPECT_EQ(wrong_contents(r, false), 0);
 	peer_stop(&child);
 	ASSERT_EQ(file_write("/sys/kernel/mm/ksm/run", "2"), 0);

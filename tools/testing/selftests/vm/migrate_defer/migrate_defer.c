@@ -495,6 +495,42 @@ int module_load(const char *env, const char *beside, const char *args)
 	return ret;
 }
 
+/**
+ * intercept_start() - have calls of a kernel function come late, or fail
+ * @what: which, and how
+ *
+ * Until intercept_stop().
+ *
+ * Return: 0, -ENOENT where the kernel has no such function, -ENOPKG where there is no module, or
+ * another negative errno.
+ */
+int intercept_start(const struct intercept *what)
+{
+	char args[200];
+
+	if (access(module_path("INTERCEPT", "intercept.ko"), R_OK))
+		return -ENOPKG;
+	snprintf(args, sizeof(args), "symbol=%s pid=%d skip=%d count=%d value=%d ms=%u",
+		 what->symbol, what->pid, what->skip, what->count, what->value, what->ms);
+	return module_load("INTERCEPT", "intercept.ko", args);
+}
+
+/**
+ * intercept_hits() - how many calls were intercepted
+ *
+ * Return: how many, or a negative errno.
+ */
+long long intercept_hits(void)
+{
+	return file_number("/sys/module/intercept/parameters/hits");
+}
+
+/** intercept_stop() - undo intercept_start() */
+void intercept_stop(void)
+{
+	syscall(SYS_delete_module, "intercept", O_NONBLOCK);
+}
+
 /* ---------------------------------------------------------------------------------------- time */
 
 /**

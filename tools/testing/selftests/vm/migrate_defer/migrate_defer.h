@@ -122,6 +122,28 @@ void settings_restore(void);
 const char *module_path(const char *env, const char *beside);
 int module_load(const char *env, const char *beside, const char *args);
 
+/**
+ * struct intercept - calls of a kernel function that come late, or fail
+ * @symbol:	the function
+ * @pid:	who calls it, 0: any process
+ * @skip:	how many calls to let through
+ * @count:	how many to intercept then
+ * @value:	what they return
+ * @ms:		or, if not 0: how late they begin
+ */
+struct intercept {
+	const char *symbol;
+	pid_t pid;
+	int skip;
+	int count;
+	int value;
+	unsigned int ms;
+};
+
+int intercept_start(const struct intercept *what);
+long long intercept_hits(void);
+void intercept_stop(void);
+
 /* Time */
 double now(void);
 bool poll_until(bool (*condition)(void *arg), void *arg, double seconds);

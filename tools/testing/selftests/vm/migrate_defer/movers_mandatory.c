@@ -4,6 +4,7 @@
  * both, and the mover has to move both, ten times out of ten.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,6 +212,7 @@ FIXTURE_SETUP(gently)
 
 FIXTURE_TEARDOWN_PARENT(gently)
 {
+	intercept_stop();
 	settings_restore();
 	rmdir(TRACE_INSTANCE);
 }
@@ -318,7 +320,50 @@ TEST_F_TIMEOUT(gently, hint_goes_with_its_owner, TIMEOUT)
 	EXPECT_LT(1, away);
 }
 
-/* Clean pages of a file are dropped by alloc_contig_range(), but not if they are marked. */
+/* Nor does a mark that is gone keep them from the batch, while other memory is marked. */
+TEST_F_TIMEOUT(gently, hint_outlives_the_mark, TIMEOUT)
+{
+	struct region r, other, *regions[] = { &r };
+	const char *why = move_pages_syscall.missing(&self->ground);
+	int away;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (access("/sys/kernel/tracing/events/migrate/set_migration_pte", F_OK))
+		SKIP(return, "no tracefs, or no events for migration entries");
+	ASSERT_EQ(region_map(&other, MEM_SHMEM, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(region_mark(&other), 0);
+	ASSERT_EQ(region_map(&r, MEM_SHMEM, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(move_pages_syscall.place(&self->ground, regions, 1), 0)
+		TH_LOG("INCONCLUSIVE: could not place the region");
+	ASSERT_EQ(region_mark(&r), 0);
+	ASSERT_EQ(region_unmark(&r), 0);
+	ASSERT_EQ(trace_migration(), 0);
+	ASSERT_EQ(move_pages_syscall.push(&self->ground, regions, 1), 0);
+	away = most_away(&r);
+	TH_LOG("pages away at the same time: %d", away);
+	EXPECT_LT(1, away);
+}
+
+/* Two regions of clean pages of files, which cma_alloc() finds; the second is marked. */
+static void clean_in_the_way(struct __test_metadata *_metadata, struct ground *g,
+			     struct region **regions)
+{
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_map(regions[i], MEM_FILE_SHARED, FOLIO_4K, REGION_SIZE), 0);
+	ASSERT_EQ(cma_alloc.place(g, regions, 2), 0)
+		TH_LOG("INCONCLUSIVE: could not place the regions");
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(fsync(regions[i]->fd), 0);
+	ASSERT_EQ(region_mark(regions[1]), 0);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(region_snapshot(regions[i]), 0);
+}
+
+/*
+ * Clean pages of a file are dropped by alloc_contig_range(), but not if they are marked; those of
+ * which a mark has gone are.
+ */
 TEST_F_TIMEOUT(gently, clean_pages_are_not_dropped, TIMEOUT)
 {
 	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
@@ -329,15 +374,9 @@ TEST_F_TIMEOUT(gently, clean_pages_are_not_dropped, TIMEOUT)
 
 	if (why)
 		SKIP(return, "%s", why);
-	for (int i = 0; i < 2; i++)
-		ASSERT_EQ(region_map(regions[i], MEM_FILE_SHARED, FOLIO_4K, REGION_SIZE), 0);
-	ASSERT_EQ(cma_alloc.place(g, regions, 2), 0)
-		TH_LOG("INCONCLUSIVE: could not place the regions");
-	for (int i = 0; i < 2; i++)
-		ASSERT_EQ(fsync(regions[i]->fd), 0);
-	ASSERT_EQ(region_mark(&marked), 0);
-	for (int i = 0; i < 2; i++)
-		ASSERT_EQ(region_snapshot(regions[i]), 0);
+	clean_in_the_way(_metadata, g, regions);
+	ASSERT_EQ(region_mark(&unmarked), 0);
+	ASSERT_EQ(region_unmark(&unmarked), 0);
 	ASSERT_EQ(cma_alloc.push(g, regions, 2), 0);
 	for (int i = 0; i < 2; i++)
 		diff[i] = compare_must_move(g, regions[i]);
@@ -347,6 +386,37 @@ TEST_F_TIMEOUT(gently, clean_pages_are_not_dropped, TIMEOUT)
 	EXPECT_LT(0, diff[0].absent);
 	EXPECT_LT(0, diff[1].pages);
 	EXPECT_EQ(diff[1].pages, diff[1].moved);
+}
+
+/*
+ * Where the file system has its pages stay, as buffers under write-back do, those that are marked
+ * are dropped in the end, so that alloc_contig_range() succeeds as without a mark.
+ */
+TEST_F_TIMEOUT(gently, what_cannot_move_is_dropped, TIMEOUT)
+{
+	const struct intercept move = {
+		.symbol = "buffer_migrate_folio", .count = INT_MAX, .value = -EAGAIN,
+	};
+	struct region unmarked, marked, *regions[] = { &unmarked, &marked };
+	const char *why = cma_alloc.missing(&self->ground) ?:
+			  region_missing(MEM_FILE_SHARED, FOLIO_4K);
+	struct ground *g = &self->ground;
+	struct diff diff;
+
+	if (why)
+		SKIP(return, "%s", why);
+	clean_in_the_way(_metadata, g, regions);
+	ASSERT_EQ(intercept_start(&move), 0);
+	EXPECT_EQ(cma_alloc.push(g, regions, 2), 0);
+	EXPECT_GT(intercept_hits(), 0);
+	diff = compare_must_move(g, &marked);
+	cma_alloc.undo(g);
+	TH_LOG("of %zu marked pages in the way %zu dropped; %lld refusals to move one", diff.pages,
+	       diff.absent, intercept_hits());
+	EXPECT_LT(0, diff.pages);
+	EXPECT_EQ(diff.pages, diff.absent);
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(region_corrupt(regions[i]), 0);
 }
 
 TEST_HARNESS_MAIN
