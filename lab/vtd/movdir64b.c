@@ -178,7 +178,14 @@ static void execute(unsigned int cpu, void *data)
 	struct insn insn;
 
 	(void)cpu;
-	if (!get_pc(data, &pc) || !decode(pc, &insn) || !read_register(insn.source, &source) ||
+	if (!get_pc(data, &pc))
+		return;
+	/* Its own page may have been moved: then it is fetched again, by a page fault. */
+	if (!read_guest(pc, bytes, OPCODE_SIZE + 1)) {
+		qemu_plugin_set_pc(pc);
+		return;
+	}
+	if (!decode(pc, &insn) || !read_register(insn.source, &source) ||
 	    !read_register(insn.dest, &dest) || dest % STORE_SIZE ||
 	    !qemu_plugin_translate_vaddr(dest, &physical))
 		return;
