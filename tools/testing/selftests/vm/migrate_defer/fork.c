@@ -656,8 +656,10 @@ TEST_F_TIMEOUT(unreadable, is_shared, TIMEOUT)
 
 	ASSERT_EQ(region_mark(&self->region), 0);
 	ret = intercept_start(&copy);
+#ifndef __x86_64__
 	if (ret == -ENOENT)
 		SKIP(return, "this architecture does not survive broken memory in a copy");
+#endif
 	ASSERT_EQ(ret, 0);
 	EXPECT_EQ(fork_unreadable(&self->region), 0);
 	EXPECT_EQ(intercept_hits(), 1);

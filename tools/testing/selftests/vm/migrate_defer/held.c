@@ -220,9 +220,9 @@ static int rest_is_given_back(struct region *r, enum holder how)
 {
 	memset(r->addr, 0, r->size);
 	sign(r);
-	if (how == MARKED && mark_first_pages(r) != r->size / r->folio)
-		return -EAGAIN;
-	for (size_t at = 0; how == LOCKED && at < r->size; at += r->folio)
+	if (how == MARKED && mark_first_pages(r) != LIMIT / page_size())
+		return -EDQUOT;
+	for (size_t at = 0; how == LOCKED && at < LIMIT / page_size() * r->folio; at += r->folio)
 		if (mlock(r->addr + at, page_size()))
 			return -errno;
 	give_back(r);
@@ -251,7 +251,8 @@ TEST(limit_bounds_what_is_held)
 		char byte = 0;
 		pid_t pid;
 
-		ASSERT_EQ(region_map(&r, MEM_ANON, FOLIO_2M, most * pmd_size()), 0);
+		/* Some more than may be marked */
+		ASSERT_EQ(region_map(&r, MEM_ANON, FOLIO_2M, (most + 8) * pmd_size()), 0);
 		ASSERT_EQ(pipe(ready), 0);
 		ASSERT_EQ(pipe(go), 0);
 		pid = fork();
@@ -265,7 +266,8 @@ TEST(limit_bounds_what_is_held)
 			_exit(wrong_signs(&r) > 0);
 		}
 		close(ready[1]);
-		ASSERT_EQ(read(ready[0], &byte, 1), 1);
+		ASSERT_EQ(read(ready[0], &byte, 1), 1)
+			TH_LOG("%s: more or less than the limit", names[how]);
 		held = available - file_line("/proc/meminfo", "MemAvailable:", 1024);
 		had[how] = huge_pages_had();
 		ASSERT_EQ(write(go[1], &byte, 1), 1);
@@ -278,7 +280,8 @@ TEST(limit_bounds_what_is_held)
 		TH_LOG("1 MiB %s: holds %lld MiB, until reclaim comes; %lld huge pages to be had",
 		       names[how], held / (long long)MIB, had[how]);
 	}
-	EXPECT_GE(had[MARKED], had[UNPROTECTED] - most - most / 16);
+	/* What else lies about makes a difference from one time to the next, too. */
+	EXPECT_GE(had[MARKED], had[UNPROTECTED] - most - most / 2);
 	settings_restore();
 }
 
