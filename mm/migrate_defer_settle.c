@@ -35,7 +35,7 @@
 
 /**
  * struct settle - state of one walk
- * @prefault: also map what a mover left to the next fault; NULL not to
+ * @prefault: for a device, after a move; NULL for the setter of a mark
  * @unmerge: give what KSM has merged pages of its own
  * @how: FAULT_FLAG_ALLOW_RETRY and what goes with it; 0 where mmap_lock is held for
  *	 writing
@@ -53,10 +53,11 @@ struct settle {
 };
 
 /* End the walk: the caller has to fault. */
-static int settle_by_fault(struct settle *settle, unsigned long addr, bool write)
+static int settle_by_fault(struct settle *settle, unsigned long addr,
+			   unsigned int fault_flags)
 {
 	settle->addr = addr;
-	settle->fault_flags = write ? FAULT_FLAG_WRITE : 0;
+	settle->fault_flags = fault_flags;
 	return 1;
 }
 
@@ -156,14 +157,20 @@ static bool settle_pmd(struct vm_area_struct *vma, unsigned long addr,
 #endif
 
 /*
- * May empty entries be filled?  What can't be accessed is nobody's; what has a pager
- * is its.
+ * Are empty entries of a file mapping ones that used to be filled?  Under mlock() all
+ * are, unless a mover has just emptied them; and setting a mark unshares the page
+ * tables of hugetlb, which only a file of PUD_SIZE can have shared.  Anywhere else an
+ * empty entry may be one that has never been used, and stays so.  Skip PROT_NONE VMAs,
+ * and leave userfaultfd VMAs to their handler.
  */
-static bool settle_may_fill(const struct settle *settle,
-			    struct vm_area_struct *vma)
+static bool settle_fills(const struct settle *settle, struct vm_area_struct *vma)
 {
-	return settle->prefault && settle->prefault->fill && vma->vm_file &&
-	       vma_is_accessible(vma) && !userfaultfd_armed(vma);
+	if (!vma->vm_file || !vma_is_accessible(vma) || userfaultfd_armed(vma))
+		return false;
+	if (is_vm_hugetlb_page(vma))
+		return !settle->prefault && (vma->vm_flags & VM_MAYSHARE) &&
+		       i_size_read(file_inode(vma->vm_file)) >= PUD_SIZE;
+	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
 }
 
 /*
@@ -181,7 +188,7 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	struct folio *folio;
 	bool lost, locked;
 
-	if (!settle_may_fill(settle, vma))
+	if (!settle_fills(settle, vma))
 		return false;
 
 	rcu_read_lock();
@@ -196,25 +203,10 @@ static bool settle_lost(struct settle *settle, struct vm_area_struct *vma,
 	locked = lost && test_bit(PG_locked, flags);
 	rcu_read_unlock();
 
-	if (!locked || settle->prefault->wait)
+	if (!locked || !settle->prefault)
 		return lost;
 	settle->prefault->busy = true;
 	return false;
-}
-
-/*
- * What is lost can only have been a page of the file: no copy to be made.  But
- * the file may want to hear of the write, and of no others.
- */
-static bool settle_fill_write(struct settle *settle, struct vm_area_struct *vma)
-{
-	const struct migrate_defer_prefault *prefault = settle->prefault;
-
-	if (!prefault || !prefault->write || userfaultfd_armed(vma))
-		return false;
-	if ((vma->vm_flags & (VM_SHARED | VM_WRITE)) != (VM_SHARED | VM_WRITE))
-		return false;
-	return prefault->exact || !vma_wants_writenotify(vma, vma->vm_page_prot);
 }
 
 /*
@@ -309,8 +301,7 @@ again:
 		nr = 1;
 		if (pte_none(pte)) {
 			if (settle_lost(settle, vma, addr)) {
-				ret = settle_by_fault(settle, addr,
-						      settle_fill_write(settle, vma));
+				ret = settle_by_fault(settle, addr, 0);
 				break;
 			}
 		} else if (!pte_present(pte)) {
@@ -330,21 +321,14 @@ again:
 					ret = -EAGAIN;
 					break;
 				}
-				settle->addr = addr;
-				settle->fault_flags = FAULT_FLAG_UNSHARE;
-				ret = 1;
+				ret = settle_by_fault(settle, addr,
+						      FAULT_FLAG_UNSHARE);
 				break;
 			}
 			if (!page)
 				continue;
 			repaired = settle_pte(vma, addr, ptep, pte,
 					      page_folio(page));
-			/* A shared mapping that its file wants to hear of. */
-			if (settle_fill_write(settle, vma) &&
-			    !pte_write(ptep_get(ptep))) {
-				ret = settle_by_fault(settle, addr, true);
-				break;
-			}
 			/* With an entry the rest of its block is settled. */
 			nr = min(pte_batch_hint(ptep, ptep_get(ptep)),
 				 (end - addr) >> PAGE_SHIFT);
@@ -377,20 +361,20 @@ static int settle_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 
 	if (huge_pte_none(pte)) {
 		if (settle_lost(settle, vma, addr & hmask))
-			return settle_by_fault(settle, addr & hmask,
-					       settle_fill_write(settle, vma));
+			return settle_by_fault(settle, addr & hmask, 0);
 		return 0;
 	}
 	if (!pte_present(pte)) {
 		if (softleaf_is_migration(softleaf_from_pte(pte)))
-			return settle_by_fault(settle, addr & hmask, false);
+			return settle_by_fault(settle, addr & hmask, 0);
 		return 0;
 	}
 	/* Leave the read-write protection of userfaultfd to its handler. */
 	if (userfaultfd_pte_rwp(vma, pte))
 		return 0;
 	if (!pte_young(pte) || (huge_pte_write(pte) && !huge_pte_dirty(pte)))
-		return settle_by_fault(settle, addr & hmask, huge_pte_write(pte));
+		return settle_by_fault(settle, addr & hmask,
+				       huge_pte_write(pte) ? FAULT_FLAG_WRITE : 0);
 
 	settle_count(settle, end - addr, false);
 	return 0;
@@ -477,7 +461,7 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 	unsigned long step = PAGE_SIZE;
 	pgoff_t index, last;
 
-	if (!vma || !settle_may_fill(settle, vma))
+	if (!vma || !settle_fills(settle, vma))
 		return 0;
 	if (is_vm_hugetlb_page(vma))
 		step = huge_page_size(hstate_vma(vma));
@@ -489,8 +473,7 @@ static int settle_hole(unsigned long addr, unsigned long end, int depth,
 		addr = vma->vm_start + ((index - vma->vm_pgoff) << PAGE_SHIFT);
 		addr = ALIGN_DOWN(addr, step);
 		if (settle_lost(settle, vma, addr))
-			return settle_by_fault(settle, addr,
-					       settle_fill_write(settle, vma));
+			return settle_by_fault(settle, addr, 0);
 		index += step >> PAGE_SHIFT;
 		/* Entries of what is swapped out are none to fill, but many. */
 		cond_resched();
@@ -526,24 +509,6 @@ static int settle_all(struct mm_struct *mm, unsigned long start, unsigned long e
 		start = settle_fault(mm, settle, &tries);
 	}
 	return settle->merged ? -EAGAIN : 0;
-}
-
-/* What is not marked is left out.  @fill: map what a mover has emptied. */
-static int settle_range(struct mm_struct *mm, unsigned long start,
-			unsigned long end, bool fill)
-{
-	struct migrate_defer_prefault prefault = {
-		.fill = true,
-		.write = true,
-		.wait = true,
-	};
-	struct settle settle = {
-		.prefault = fill ? &prefault : NULL,
-		.unmerge = true,
-		.how = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE,
-	};
-
-	return settle_all(mm, start, end, &settle_marked_ops, &settle);
 }
 
 /* Pages of an address space that KSM has merged for it */
@@ -596,53 +561,31 @@ int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* Will a mark that ends at @addr split, that is unmap, a huge page of a file? */
-static bool splits_file_pmd(struct mm_struct *mm, unsigned long addr)
+static void split_end(struct mm_struct *mm, unsigned long addr, bool set)
 {
-	struct vm_area_struct *vma;
-	pmd_t *pmdp, pmd;
+	struct vm_area_struct *vma = vma_lookup(mm, addr);
 
-	if (IS_ALIGNED(addr, PMD_SIZE))
-		return false;
-	vma = vma_lookup(mm, addr);
-	if (!vma || vma_is_anonymous(vma) || is_vm_hugetlb_page(vma))
-		return false;
-	pmdp = mm_find_pmd(mm, addr);
-	if (!pmdp)
-		return false;
-	pmd = pmdp_get_lockless(pmdp);
-	return pmd_trans_huge(pmd) || pmd_is_migration_entry(pmd);
+	if (vma && vma->vm_start < addr && !vma_is_anonymous(vma) &&
+	    !(vma->vm_flags & VM_NOMIGRATE) == set && !IS_ALIGNED(addr, PMD_SIZE))
+		split_huge_pmd_keep(vma, addr);
 }
 
 /**
- * migrate_defer_look - what setting or clearing a mark is going to unmap
+ * migrate_defer_split_ends - split huge pages of files at the ends of a range
  * @mm: whose range
  * @start: its start, page aligned
  * @end: its end, page aligned
+ * @set: true for MADV_NOMIGRATE
  *
- * Context: mmap_lock of @mm held for writing, before any VMA is split.
- * Return: for migrate_defer_marked().
+ * Splitting a VMA would unmap them.
+ *
+ * Context: mmap_lock of @mm held for writing.
  */
-struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
-					     unsigned long start,
-					     unsigned long end)
+void migrate_defer_split_ends(struct mm_struct *mm, unsigned long start,
+			      unsigned long end, bool set)
 {
-	return (struct migrate_defer_ends) {
-		.head = splits_file_pmd(mm, start),
-		.tail = splits_file_pmd(mm, end),
-	};
-}
-
-/*
- * Have entries of a file been emptied that used to be there?  A hugetlb table
- * that was shared is gone; and under mlock() all pages of a file are mapped,
- * unless khugepaged has just taken them away.
- */
-static bool settle_fills(const struct vm_area_struct *vma)
-{
-	if (is_vm_hugetlb_page(vma))
-		return vma->vm_flags & VM_MAYSHARE;
-	return (vma->vm_flags & (VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED;
+	split_end(mm, start, set);
+	split_end(mm, end, set);
 }
 
 /* As hugetlb_unshare_all_pmds(), what is marked shares no page tables. */
@@ -662,18 +605,15 @@ static void unshare_marked(struct mm_struct *mm, unsigned long start,
  * @mm: whose range
  * @start: its start, page aligned
  * @end: its end, page aligned
- * @set: true for MADV_NOMIGRATE; else only what was unmapped is looked at
- * @ends: what migrate_defer_look() saw
+ * @set: true for MADV_NOMIGRATE; else there is nothing to be looked at
  * @result: what came of it so far, 0 or a negative errno
  *
  * Undoes what movers had begun in what is marked: waits until pages that are
  * being moved are mapped again, makes entries accessible that NUMA balancing had
  * made inaccessible, and unmerges what KSM has merged for others who share a page
- * (see the head of migrate_defer.c for why no mover begins anew).  The advice
- * itself has unmapped huge pages of files that it split at its ends: they are
- * mapped again.  Ends early if the caller is being killed.  Pages that are shared
- * copy-on-write stay read-only: breaking that costs memory, MADV_POPULATE_WRITE is
- * for it.
+ * (see the head of migrate_defer.c for why no mover begins anew).  Ends early if the
+ * caller is being killed.  Pages that are shared copy-on-write stay read-only:
+ * breaking that costs memory, MADV_POPULATE_WRITE is for it.
  *
  * Context: mmap_lock of @mm held for writing, and for reading on return: so that
  * page faults, those of devices too, go on meanwhile.  Sleeps; waits for folio locks.
@@ -681,35 +621,19 @@ static void unshare_marked(struct mm_struct *mm, unsigned long start,
  * merged.
  */
 int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set,
-			 struct migrate_defer_ends ends, int result)
+			 unsigned long end, bool set, int result)
 {
-	unsigned long head = ALIGN_DOWN(start, PMD_SIZE);
-	unsigned long tail = ALIGN_DOWN(end, PMD_SIZE);
-	unsigned long addr = start;
-	struct vm_area_struct *vma;
-	bool failed = false;
+	struct settle settle = {
+		.unmerge = true,
+		.how = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE,
+	};
 
 	if (set)
 		unshare_marked(mm, start, end);
 	mmap_write_downgrade(mm);
 	smp_mb();	/* the hint, then the look; pairs with try_to_merge_one_page() */
 
-	if (ends.head)
-		settle_range(mm, head, head + PMD_SIZE, true);
-	if (ends.tail)
-		settle_range(mm, tail, tail + PMD_SIZE, true);
-	/* VMAs may come and go where mmap_lock is dropped. */
-	while (set && addr < end && !failed && (vma = find_vma(mm, addr)) &&
-	       vma->vm_start < end) {
-		unsigned long next = min(end, vma->vm_end);
-
-		addr = max(addr, vma->vm_start);
-		if (vma->vm_flags & VM_NOMIGRATE)
-			failed = settle_range(mm, addr, next, settle_fills(vma));
-		addr = next;
-	}
-	if (failed)
+	if (set && settle_all(mm, start, end, &settle_marked_ops, &settle))
 		result = -EAGAIN;
 	trace_mark(mm_owner_pid(mm), start, end, set, result);
 	return result;

@@ -3,9 +3,11 @@
  * Pre-fault for SVA devices what was moved in spite of MADV_NOMIGRATE.
  *
  * A mover that must succeed unmaps pages of a marked range.  Most of them are
- * mapped again when it is done, some are left to the next page fault, and a
- * device that takes it stalls.  mm/ notes what it unmaps while a device is bound
- * to the address space, and a work item maps it again as it was.
+ * mapped again when it is done, as they were.  What it has left to the next page
+ * fault is mapped by a work item where mlock() says that all of it is to be mapped;
+ * anything else may never have been used, and a fault of the device maps it.  mm/
+ * notes what it unmaps while a device is bound to the address space.  Nothing is
+ * mapped for writing that was not: a file would hear of a write that there was not.
  *
  * Locking
  *
@@ -49,16 +51,12 @@
  * struct hint_range - what was unmapped
  * @start: its start
  * @end: its end
- * @write: whether it was mapped writable, or part of it if not @exact
- * @exact: all of it was unmapped, and was mapped like that
  * @tries: how often the mover was found not to be done
  * @since: when it was unmapped, for the tracepoint
  */
 struct hint_range {
 	unsigned long start;
 	unsigned long end;
-	bool write;
-	bool exact;
 	unsigned int tries;
 	ktime_t since;
 };
@@ -99,8 +97,6 @@ static void hint_range_merge(struct hint_range *range,
 {
 	range->start = min(range->start, other->start);
 	range->end = max(range->end, other->end);
-	range->write |= other->write;
-	range->exact &= other->exact;
 	range->tries = min(range->tries, other->tries);
 	range->since = min(range->since, other->since);
 }
@@ -121,7 +117,6 @@ static void hint_close_gap(struct hint_range *ranges, unsigned int nr)
 		}
 	}
 	hint_range_merge(&ranges[at], &ranges[at + 1]);
-	ranges[at].exact = false;
 	memmove(&ranges[at + 1], &ranges[at + 2],
 		(nr - at - 2) * sizeof(*ranges));
 }
@@ -135,8 +130,7 @@ static void hint_note(struct iommu_sva_hint *hint, const struct hint_range *new)
 
 	/* Mostly it is the neighbour of what came last. */
 	for (i = hint->nr; i-- > 0; ) {
-		if (ranges[i].write == new->write && new->start <= ranges[i].end &&
-		    new->end >= ranges[i].start) {
+		if (new->start <= ranges[i].end && new->end >= ranges[i].start) {
 			hint_range_merge(&ranges[i], new);
 			return;
 		}
@@ -166,14 +160,12 @@ static void hint_queue(struct iommu_sva_hint *hint)
 }
 
 void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
-			       unsigned long end, bool write)
+			       unsigned long end)
 {
 	struct iommu_sva_hint *hint = READ_ONCE(vma->vm_mm->iommu_mm)->hint;
 	const struct hint_range range = {
 		.start = max(start, vma->vm_start),
 		.end = min(end, vma->vm_end),
-		.write = write,
-		.exact = true,
 		.since = ktime_get(),
 	};
 
@@ -185,7 +177,10 @@ void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
 	spin_unlock(&hint->lock);
 }
 
-/* The mover is not done: come back later, unless that has been tried enough. */
+/*
+ * The mover is not done: come back later, unless that has been tried enough.  Then a
+ * fault of the device waits for it.
+ */
 static bool hint_later(struct iommu_sva_hint *hint, struct hint_range *range)
 {
 	if (++range->tries == HINT_TRIES)
@@ -227,20 +222,10 @@ static void hint_prefault(struct iommu_sva_hint *hint, unsigned long addr,
 
 static void hint_range_work(struct iommu_sva_hint *hint, struct hint_range *range)
 {
-	struct migrate_defer_prefault prefault = {
-		.fill = true,
-		.write = range->write,
-		.exact = range->exact,
-	};
-	bool later;
+	struct migrate_defer_prefault prefault = {};
 
 	hint_prefault(hint, range->start, range->end, &prefault);
-	later = prefault.busy && hint_later(hint, range);
-	if (prefault.busy && !later) {
-		prefault.wait = true;
-		hint_prefault(hint, range->start, range->end, &prefault);
-	}
-	if (later && !prefault.repaired)
+	if (prefault.busy && hint_later(hint, range) && !prefault.repaired)
 		return;
 	if (prefault.looked)
 		hint_rewarm(hint, range->start, range->end);
@@ -332,7 +317,7 @@ void iommu_sva_hint_bind(struct iommu_mm_data *iommu_mm)
  * @mm: the address space, with a reference on mm_users
  *
  * What was marked before the bond is mapped, but entries may be old or clean, which
- * not all devices can do with.  Looks at all of it, maps nothing that is not.
+ * not all devices can do with; and a mover may have emptied what is under mlock().
  *
  * Context: process context, after iommu_sva_hint_bind(); takes mmap_lock.
  */

@@ -44,7 +44,7 @@ static inline bool iommu_sva_hint_keep_young(const struct vm_area_struct *vma)
 #ifdef CONFIG_IOMMU_SVA_HINT
 
 void __iommu_sva_hint_unmapped(struct vm_area_struct *vma, unsigned long start,
-			       unsigned long end, bool write);
+			       unsigned long end);
 int iommu_sva_hint_register(struct iommu_sva *handle,
 			    const struct iommu_sva_hint_ops *ops);
 void iommu_sva_hint_unregister(struct iommu_sva *handle);
@@ -54,16 +54,15 @@ void iommu_sva_hint_unregister(struct iommu_sva *handle);
  * @vma: the VMA; nothing happens unless it is marked and a device is bound
  * @addr: start of what is unmapped
  * @size: bytes from there
- * @write: whether it was mapped writable
  *
  * Context: any but interrupts; typically rmap and page table locks are held.
  */
 static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
 					   unsigned long addr,
-					   unsigned long size, bool write)
+					   unsigned long size)
 {
 	if (vma_nomigrate(vma) && mm_valid_pasid(vma->vm_mm))
-		__iommu_sva_hint_unmapped(vma, addr, addr + size, write);
+		__iommu_sva_hint_unmapped(vma, addr, addr + size);
 }
 
 /* For iommu-sva.c */
@@ -77,7 +76,7 @@ void iommu_sva_hint_unbind(struct iommu_mm_data *iommu_mm);
 
 static inline void iommu_sva_hint_unmapped(struct vm_area_struct *vma,
 					   unsigned long addr,
-					   unsigned long size, bool write)
+					   unsigned long size)
 {
 }
 

@@ -39,16 +39,6 @@ enum migrate_defer_yield {
 };
 
 /**
- * struct migrate_defer_ends - which ends of a range lie in a huge page of a file
- * @head: the start does
- * @tail: the end does
- */
-struct migrate_defer_ends {
-	bool head;
-	bool tail;
-};
-
-/**
  * struct migrate_defer_scan - the last answer, kept during a scan by PFN
  * @mapping: raw folio->mapping that the answer is about, 0 for none
  * @first: first page offset in @mapping that it holds for
@@ -66,39 +56,29 @@ struct migrate_defer_scan {
 };
 
 /**
- * struct migrate_defer_prefault - what to pre-fault, and what came of it
- * @fill: map what is lost; else only make ready what is mapped
- * @write: what is lost was mapped writable, or part of it if not @exact
- * @exact: all of the range was mapped like that
- * @wait: wait for locked folios
- * @busy: some were locked, probably by the mover, and have been left alone
+ * struct migrate_defer_prefault - what came of a pre-fault
+ * @busy: folios were locked, probably by the mover, and have been left alone
  * @tries: faults on the address that comes next
  * @looked: base pages that are mapped
  * @repaired: base pages that a device would have faulted on
  */
 struct migrate_defer_prefault {
-	bool fill;
-	bool write;
-	bool exact;
-	bool wait;
 	bool busy;
 	unsigned int tries;
 	unsigned long looked;
 	unsigned long repaired;
 };
 
-/* The advice, which is none without CONFIG_MIGRATE_DEFER: no code comes to these. */
+/* Without CONFIG_MIGRATE_DEFER the callers of these are compiled out. */
 long migrate_defer_may_mark(struct mm_struct *mm, unsigned long start,
 			    unsigned long end, bool set);
 bool migrate_defer_arm(struct mm_struct *mm);
 int migrate_defer_unmerge(struct mm_struct *mm, unsigned long start,
 			  unsigned long end);
-struct migrate_defer_ends migrate_defer_look(struct mm_struct *mm,
-					     unsigned long start,
-					     unsigned long end);
+void migrate_defer_split_ends(struct mm_struct *mm, unsigned long start,
+			      unsigned long end, bool set);
 int migrate_defer_marked(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, bool set,
-			 struct migrate_defer_ends ends, int result);
+			 unsigned long end, bool set, int result);
 int migrate_defer_refused(struct mm_struct *mm, unsigned long start,
 			  unsigned long end, bool set, int error);
 
@@ -356,11 +336,17 @@ static inline bool vma_refuses_unmap(const struct vm_area_struct *vma,
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
+void split_huge_pmd_keep(struct vm_area_struct *vma, unsigned long address);
 int split_folio_to_list_ttu(struct folio *folio, struct list_head *list,
 			    enum ttu_flags ttu);
 int split_huge_page_unless_deferred(struct page *page,
 				    enum migrate_defer_mover mover);
 #else
+static inline void split_huge_pmd_keep(struct vm_area_struct *vma,
+				       unsigned long address)
+{
+}
+
 static inline int split_folio_to_list_ttu(struct folio *folio,
 					  struct list_head *list,
 					  enum ttu_flags ttu)
