@@ -14,6 +14,7 @@
 #include "movers_test.h"
 
 #define PUD_SPAN	(1UL << 30)
+#define HUGE_PAGES	4		/* of regions that are not used */
 
 #ifndef MFD_HUGETLB
 #define MFD_HUGETLB	4U
@@ -25,48 +26,94 @@ static void write_pages(char *addr, size_t len)
 		*(volatile char *)(addr + offset) = *(volatile char *)(addr + offset);
 }
 
-/* --------------------------------------------------------------------------- what nobody mapped */
+/* ---------------------------------------------------------------------------- what is not mapped */
 
-/* Pages of a file that are there, but that nobody has mapped, are not mapped by an advice. */
-TEST(nothing_is_populated)
+FIXTURE(unused)
 {
-	size_t size = 2 * pmd_size(), page = page_size();
-	int fd = memfd_create("mark", MFD_CLOEXEC);
-	uint64_t *entries = calloc(size / page, sizeof(*entries));
-	char *area, *mem;
+	struct region region;
+};
+
+FIXTURE_VARIANT(unused)
+{
+	enum mem_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(unused, shmem) { .kind = MEM_SHMEM, };
+
+FIXTURE_VARIANT_ADD(unused, file) { .kind = MEM_FILE_SHARED, };
+
+FIXTURE_VARIANT_ADD(unused, hugetlb) { .kind = MEM_HUGETLB, };
+
+FIXTURE_SETUP(unused)
+{
+	const char *why = kernel_has_advice() ? region_missing(variant->kind, FOLIO_4K) :
+						"no MADV_NOMIGRATE";
+
+	if (why)
+		SKIP(return, "%s", why);
+	settings_restore();
+	ASSERT_EQ(region_map(&self->region, variant->kind, FOLIO_4K, HUGE_PAGES * pmd_size()), 0);
+	if (variant->kind == MEM_HUGETLB) {
+		struct region *r = &self->region;
+
+		/* Of the kind that is shared */
+		ASSERT_EQ(setting_write("/proc/sys/vm/nr_hugepages", "%lld",
+					file_number("/proc/sys/vm/nr_hugepages") + HUGE_PAGES), 0);
+		r->fd = memfd_create("mark", MFD_CLOEXEC | MFD_HUGETLB);
+		ASSERT_EQ(ftruncate(r->fd, r->size), 0);
+		ASSERT_EQ(mmap(r->addr, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			       r->fd, 0), r->addr);
+		memset(r->addr, 1, r->size);
+	} else {
+		ASSERT_EQ(region_populate(&self->region, -1), 0);
+		ASSERT_EQ(fsync(self->region.fd), 0);
+	}
+}
+
+FIXTURE_TEARDOWN_PARENT(unused)
+{
+	settings_restore();
+}
+
+/*
+ * An advice maps no page of a file that is in memory but not mapped, and writes to none: neither
+ * where nothing of it is mapped nor where every eighth page is, or every other huge page of hugetlb.
+ */
+TEST_F(unused, stays_unused)
+{
+	struct region *r = &self->region;
+	size_t unit = variant->kind == MEM_HUGETLB ? pmd_size() : page_size();
+	size_t step = variant->kind == MEM_HUGETLB ? 2 * unit : 8 * unit;
 	const struct {
 		size_t from;
 		size_t to;
 		int advice;
 	} advices[] = {
-		{ page, size / 4, MADV_NOMIGRATE },
-		{ 0, size, MADV_NOMIGRATE },
-		{ size / 2 + page, size / 2 + 2 * page, MADV_DOMIGRATE },
+		{ unit, r->size / 2, MADV_NOMIGRATE },
+		{ 0, r->size, MADV_NOMIGRATE },
+		{ r->size / 2 + unit, r->size / 2 + 2 * unit, MADV_DOMIGRATE },
 	};
 
-	if (!kernel_has_advice())
-		SKIP(return, "no MADV_NOMIGRATE");
-	ASSERT_NE(entries, NULL);
-	area = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(area, MAP_FAILED);
-	mem = area + -(uintptr_t)area % pmd_size();
-	ASSERT_EQ(ftruncate(fd, size), 0);
-	ASSERT_EQ(posix_fallocate(fd, 0, size), 0);
-	ASSERT_EQ(mmap(mem, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), mem);
-	for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
-		size_t present = 0;
+	for (int touch = 0; touch < 2; touch++) {
+		struct file_state before, after;
 
-		ASSERT_EQ(madvise(mem + advices[i].from, advices[i].to - advices[i].from,
-				  advices[i].advice), 0);
-		ASSERT_EQ(pagemap_read(mem, size, entries), 0);
-		for (size_t at = 0; at < size / page; at++)
-			present += !!(entries[at] & PM_PRESENT);
-		EXPECT_EQ(present, 0)
-			TH_LOG("advice %zu", i);
+		ASSERT_EQ(mmap(r->addr, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			       r->fd, 0), r->addr);
+		/* Not by reading, which maps the pages around as well. */
+		for (size_t at = 0; touch && at < r->size; at += step)
+			*(volatile char *)(r->addr + at) = 1;
+		ASSERT_EQ(file_state(r->fd, r->addr, r->size, &before), 0);
+		ASSERT_EQ(!before.present, !touch);
+		ASSERT_LT(before.present, region_pages(r));
+		for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
+			ASSERT_EQ(madvise(r->addr + advices[i].from,
+					  advices[i].to - advices[i].from, advices[i].advice), 0);
+			ASSERT_EQ(file_state(r->fd, r->addr, r->size, &after), 0);
+			EXPECT_TRUE(file_state_same(&before, &after))
+				TH_LOG("advice %zu: %zu pages are mapped, %zu kB are dirty", i,
+				       after.present, after.dirty_kb);
+		}
 	}
-	munmap(mem, size);
-	close(fd);
-	free(entries);
 }
 
 /* ---------------------------------------------------------------------- boundary in a huge page */
@@ -107,7 +154,7 @@ FIXTURE_VARIANT_ADD(boundary, anon_clear_end)
 	.kind = MEM_ANON, .clear = true, .from = 0, .to = FOLIO_2M + FOLIO_2M / 2,
 };
 
-/* The huge entry of a file is not split but dropped. */
+/* Without the mark the huge entry of a file is not split but dropped. */
 FIXTURE_VARIANT_ADD(boundary, shmem_begin)
 {
 	.kind = MEM_SHMEM, .from = FOLIO_2M / 2, .to = 2 * FOLIO_2M,
@@ -163,7 +210,7 @@ FIXTURE_TEARDOWN_PARENT(boundary)
 	settings_restore();
 }
 
-/* Pages of the marked part are mapped as they were: neither gone nor to be faulted on. */
+/* Pages are mapped as they were, also beyond the end: neither gone nor to be faulted on. */
 TEST_F_TIMEOUT(boundary, marked_part_is_mapped, TIMEOUT)
 {
 	size_t len = variant->to - variant->from;
@@ -197,9 +244,9 @@ TEST_F_TIMEOUT(boundary, marked_part_is_mapped, TIMEOUT)
 	}
 	ASSERT_EQ(vmflag_bytes(r->addr, r->size, "nm"), len);
 
-	expect_untouched(_metadata, "marked part", region_compare_part(r, variant->from, len));
-	write_pages(r->addr + variant->from, len);
-	EXPECT_EQ(faults_count(&faults, r->addr + variant->from, len), 0);
+	expect_untouched(_metadata, "all of it", region_compare(r));
+	write_pages(r->addr, r->size);
+	EXPECT_EQ(faults_count(&faults, r->addr, r->size), 0);
 	EXPECT_EQ(region_corrupt(r), 0);
 	faults_close(&faults);
 }

@@ -1162,7 +1162,7 @@ uint64_t kpageflags(uint64_t pfn)
 	return flags;
 }
 
-static void walk_vmas(const void *start, size_t len,
+static void walk_vmas(const void *start, size_t len, const char *field,
 		      void (*visit)(unsigned long start, unsigned long end, const char *flags,
 				    void *arg),
 		      void *arg)
@@ -1182,10 +1182,11 @@ static void walk_vmas(const void *start, size_t len,
 			vm_start = a;
 			vm_end = b;
 		}
-		if (strncmp(line, "VmFlags:", 8) || vm_end <= from || vm_start >= to)
+		if (strncmp(line, field, strlen(field)) || vm_end <= from || vm_start >= to)
 			continue;
 		line[strcspn(line, "\n")] = 0;
-		visit(vm_start > from ? vm_start : from, vm_end < to ? vm_end : to, line + 8, arg);
+		visit(vm_start > from ? vm_start : from, vm_end < to ? vm_end : to,
+		      line + strlen(field), arg);
 	}
 	fclose(smaps);
 }
@@ -1228,8 +1229,58 @@ size_t vmflag_bytes(const void *start, size_t len, const char *flag)
 	struct flag_query query = { .flag = word };
 
 	snprintf(word, sizeof(word), " %s", flag);
-	walk_vmas(start, len, visit_flag, &query);
+	walk_vmas(start, len, "VmFlags:", visit_flag, &query);
 	return query.bytes;
+}
+
+static void visit_kb(unsigned long start, unsigned long end, const char *value, void *arg)
+{
+	(void)start;
+	(void)end;
+	*(size_t *)arg += strtoul(value, NULL, 10);
+}
+
+/**
+ * file_state() - what an advice or a mover must not change of a file that is mapped
+ * @fd: the file
+ * @start: start of the mapping
+ * @len: its length
+ * @state: what to fill in
+ *
+ * Return: 0 or a negative errno.
+ */
+int file_state(int fd, const void *start, size_t len, struct file_state *state)
+{
+	uint64_t *entries = calloc(len / page_size(), sizeof(*entries));
+	struct stat st;
+	int ret;
+
+	*state = (struct file_state) { 0 };
+	ret = entries ? pagemap_read(start, len, entries) : -ENOMEM;
+	if (!ret && fstat(fd, &st))
+		ret = -errno;
+	if (!ret) {
+		state->mtime = st.st_mtim;
+		for (size_t i = 0; i < len / page_size(); i++)
+			state->present += !!(entries[i] & PM_PRESENT);
+		walk_vmas(start, len, "Shared_Dirty:", visit_kb, &state->dirty_kb);
+		walk_vmas(start, len, "Private_Dirty:", visit_kb, &state->dirty_kb);
+	}
+	free(entries);
+	return ret;
+}
+
+/**
+ * file_state_same() - are two states the same?
+ * @a: one
+ * @b: the other
+ *
+ * Return: true if so.
+ */
+bool file_state_same(const struct file_state *a, const struct file_state *b)
+{
+	return a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec &&
+	       a->dirty_kb == b->dirty_kb && a->present == b->present;
 }
 
 /**
@@ -1243,7 +1294,7 @@ int vma_count(const void *start, size_t len)
 {
 	struct flag_query query = { 0 };
 
-	walk_vmas(start, len, visit_flag, &query);
+	walk_vmas(start, len, "VmFlags:", visit_flag, &query);
 	return query.vmas;
 }
 
@@ -1261,7 +1312,7 @@ int vma_describe(const void *start, size_t len, char *buf, size_t buflen)
 	struct flag_query query = { .buf = buf, .left = buflen };
 
 	*buf = 0;
-	walk_vmas(start, len, visit_flag, &query);
+	walk_vmas(start, len, "VmFlags:", visit_flag, &query);
 	return query.vmas;
 }
 

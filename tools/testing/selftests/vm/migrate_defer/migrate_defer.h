@@ -40,6 +40,7 @@
 
 /* Bits of a /proc/self/pagemap entry */
 #define PM_PRESENT	(1ULL << 63)
+#define PM_SWAP		(1ULL << 62)
 #define PM_PFN_MASK	((1ULL << 55) - 1)
 
 /* Bits of a /proc/kpageflags entry */
@@ -167,6 +168,18 @@ struct diff region_compare_part(const struct region *r, size_t offset, size_t le
 size_t region_corrupt(const struct region *r);
 int region_nodes(const struct region *r, int node);
 
+/**
+ * struct file_state - what an advice or a mover must not change of a file that is mapped
+ * @mtime:	when it was last written to
+ * @dirty_kb:	what smaps says is dirty of the mapping
+ * @present:	how many pages are mapped
+ */
+struct file_state {
+	struct timespec mtime;
+	size_t dirty_kb;
+	size_t present;
+};
+
 /* Page frames and mappings */
 int pagemap_read(const void *addr, size_t len, uint64_t *entries);
 uint64_t pagemap_pfn(uint64_t entry);
@@ -174,6 +187,8 @@ uint64_t kpageflags(uint64_t pfn);
 long long marked_kb(pid_t pid);
 size_t vmflag_bytes(const void *start, size_t len, const char *flag);
 int vma_count(const void *start, size_t len);
+int file_state(int fd, const void *start, size_t len, struct file_state *state);
+bool file_state_same(const struct file_state *a, const struct file_state *b);
 int vma_describe(const void *start, size_t len, char *buf, size_t buflen);
 bool vma_find(const char *name, char **start, size_t *len);
 

@@ -36,7 +36,8 @@ enum deed {
 
 /**
  * struct victim - a process whose memory is moved
- * @mem: huge pages of a memfd, marked, under the device
+ * @mem: huge pages of a memfd, marked and locked, under the device
+ * @other: the same without mark and lock
  * @memfd: the memfd
  * @fd: the device
  * @stop: the mover thread is to end
@@ -44,13 +45,14 @@ enum deed {
  */
 struct victim {
 	char *mem;
+	char *other;
 	int memfd;
 	int fd;
 	int stop;
 	unsigned long moves;
 };
 
-/* Moves the memory, splits its huge pages so that it is unmapped, makes huge pages of it. */
+/* Moves the memory, splits its huge pages, makes huge pages of it, for which it is unmapped. */
 static void *mover(void *arg)
 {
 	size_t pages = SIZE / page_size();
@@ -69,7 +71,7 @@ static void *mover(void *arg)
 		file_write(SPLIT, "%d,0x%lx,0x%lx", getpid(), (unsigned long)mem,
 			   (unsigned long)mem + SIZE);
 		syscall(SYS_move_pages, 0, pages, addrs, nodes, status, MPOL_MF_MOVE);
-		madvise(mem, SIZE, MADV_COLLAPSE);
+		madvise(v->moves % 3 ? v->other : mem, SIZE, MADV_COLLAPSE);
 		__atomic_add_fetch(&v->moves, 1, __ATOMIC_RELAXED);
 	}
 	free(addrs);
@@ -94,12 +96,15 @@ static int victim_init(struct victim *v)
 	v->memfd = memfd_create("sva_race", MFD_CLOEXEC);
 	if (v->memfd < 0 || ftruncate(v->memfd, SIZE))
 		return -errno;
-	reserve = mmap(NULL, 4 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reserve = mmap(NULL, 6 * SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (reserve == MAP_FAILED)
 		return -errno;
 	v->mem = (char *)(((uintptr_t)reserve + pmd_size() - 1) & -pmd_size());
+	v->other = v->mem + 4 * SIZE;
 	if (mmap(v->mem, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, v->memfd,
-		 0) != v->mem)
+		 0) != v->mem ||
+	    mmap(v->other, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, v->memfd,
+		 0) != v->other || mlock(v->mem, SIZE))
 		return -errno;
 	for (size_t i = 0; i < SIZE / page_size(); i++)
 		sva_word(v->mem, i)[WHOSE] = MAGIC + i;
@@ -124,7 +129,8 @@ static int remap(struct victim *v, size_t offset, size_t len)
 
 	if (munmap(at, len))
 		return -errno;
-	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, v->memfd, offset) != at)
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, v->memfd,
+		 offset) != at || mlock(at, len))
 		return -errno;
 	return madvise(at, len, MADV_NOMIGRATE) ? -errno : 0;
 }

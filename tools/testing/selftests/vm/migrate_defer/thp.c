@@ -30,6 +30,7 @@
 #define ISOLATE		"huge_memory/mm_collapse_huge_page_isolate"
 #define THP_64K		"/sys/kernel/mm/transparent_hugepage/hugepages-64kB"
 #define THP_2M		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB"
+#define SPLIT		"/sys/kernel/debug/split_huge_pages"
 
 /* The pagemap of another process against the snapshot of this one. */
 static struct diff compare_in(pid_t pid, const struct region *r)
@@ -908,6 +909,37 @@ TEST_F_TIMEOUT(unused, marked_huge_page_stays_whole, TIMEOUT)
 	if (variant->peer_marks)
 		expect_untouched(_metadata, "marked region in the peer",
 				 compare_in(peer.pid, &marked));
+	for (size_t page = 0; page <= last; page++)
+		wrong += marked.addr[page * page_size()] != 1 + page % 100;
+	EXPECT_EQ(wrong, 0);
+	peer_stop(&peer);
+}
+
+/*
+ * Where such a huge page has to be split, what is beyond the end goes from the file: no entry waits
+ * for it to be mapped again.
+ */
+TEST_F_TIMEOUT(unused, split_drops_what_is_beyond, TIMEOUT)
+{
+	size_t last = pmd_size() / page_size(), wrong = 0, waiting = 0;
+	struct region control, marked, *regions[] = { &control, &marked };
+	struct peer peer = { .pid = -1 };
+
+	if (access(SPLIT, W_OK))
+		SKIP(return, "no debugfs to split huge pages with");
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(map_beyond_end(regions[i]), 0);
+	ASSERT_NE(kpageflags(pagemap_pfn(marked.before[last]) + last - 1) & KPF_COMPOUND_TAIL, 0)
+		TH_LOG("INCONCLUSIVE: there were not enough huge pages");
+	ASSERT_EQ(variant->peer_marks ? peer_start(&peer, touch_and_mark, regions) :
+		  region_mark(&marked), 0);
+	ASSERT_EQ(file_write(SPLIT, "%d,0x%lx,0x%lx", getpid(), (unsigned long)marked.addr,
+			     (unsigned long)marked.addr + marked.size), 0);
+	EXPECT_EQ(region_compound_pages(&marked), 0);
+	ASSERT_EQ(pagemap_read(marked.addr, marked.size, marked.before), 0);
+	for (size_t page = 0; page < region_pages(&marked); page++)
+		waiting += !!(marked.before[page] & PM_SWAP);
+	EXPECT_EQ(waiting, 0);
 	for (size_t page = 0; page <= last; page++)
 		wrong += marked.addr[page * page_size()] != 1 + page % 100;
 	EXPECT_EQ(wrong, 0);
