@@ -3,10 +3,7 @@
  * Each allocation of each operation fails once: the first, then the second, until there are no
  * more.  The operation says so with the right error, or does without; nothing is lost, and the
  * counters are right.  See Documentation/fault-injection/fault-injection.rst, "fail-nth".
- *
- * The pre-fault is no system call, but the affair of a worker: all of its allocations fail.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -81,6 +78,21 @@ static int unmark_part(struct scene *s)
 static int mark_all(struct scene *s)
 {
 	return madvise(s->r.addr, SPAN, MADV_NOMIGRATE) ? -errno : 0;
+}
+
+/* A huge page of a file, mapped as one */
+static int map_huge(struct scene *s)
+{
+	struct region *r = &s->r;
+	int ret;
+
+	/* A call that has failed may have split the VMA. */
+	if (madvise(r->addr, r->size, MADV_DONTFORK) || madvise(r->addr, r->size, MADV_DOFORK))
+		return -errno;
+	ret = collapse.push(&s->ground, &r, 1);
+	if (ret)
+		return ret;
+	return huge_mapped(s->r.addr, s->r.size) == s->r.size ? 0 : -ENOENT;
 }
 
 /* Here and in copy pages are equal, and merged. */
@@ -220,10 +232,17 @@ FIXTURE(fail_nth) {
 FIXTURE_VARIANT(fail_nth) {
 	struct deed deed;
 	bool needs_device;
+	bool huge_file;
 };
 
 FIXTURE_VARIANT_ADD(fail_nth, mark) {
 	.deed = { .run = mark_part, .error = -EAGAIN, .undone = true },
+};
+
+/* There is no page table to be had for its small entries. */
+FIXTURE_VARIANT_ADD(fail_nth, mark_part_of_huge_page) {
+	.deed = { .before = map_huge, .run = mark_part, .error = -EAGAIN, .undone = true },
+	.huge_file = true,
 };
 
 FIXTURE_VARIANT_ADD(fail_nth, mark_merged) {
@@ -263,50 +282,6 @@ FIXTURE_VARIANT_ADD(fail_nth, bind) {
 	.needs_device = true,
 };
 
-static const char * const injectors[] = { "failslab", "fail_page_alloc" };
-
-#define MANY		"1000000"	/* allocations may fail */
-
-static int injector_write(const char *injector, const char *setting, const char *value)
-{
-	char path[160];
-
-	snprintf(path, sizeof(path), DEBUGFS "/%s/%s", injector, setting);
-	return setting_write(path, "%s", value);
-}
-
-static long long injections_left(void)
-{
-	long long sum = 0;
-	char path[160];
-
-	for (size_t i = 0; i < ARRAY_SIZE(injectors); i++) {
-		snprintf(path, sizeof(path), DEBUGFS "/%s/times", injectors[i]);
-		sum += file_number(path);
-	}
-	return sum;
-}
-
-/* All that may run what is queued for no processor in particular. */
-static void workers_fail(bool fail)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-
-	while (proc && (entry = readdir(proc))) {
-		char path[300], comm[64];
-
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (atoi(entry->d_name) <= 0 || file_read(path, comm, sizeof(comm)) < 0 ||
-		    strncmp(comm, "kworker/u", strlen("kworker/u")))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/make-it-fail", entry->d_name);
-		file_write(path, "%d", fail);
-	}
-	if (proc)
-		closedir(proc);
-}
-
 static const char *injection_missing(void)
 {
 	static const char * const settings[][2] = {
@@ -335,12 +310,17 @@ FIXTURE_SETUP(fail_nth)
 	why = ground_init(&s->ground) ?: kernel_has_advice() ? NULL : "no MADV_NOMIGRATE";
 	why = why ?: injection_missing() ?: move_pages_syscall.missing(&s->ground) ?:
 	      ksm.missing(&s->ground);
+	if (!why && variant->huge_file)
+		why = region_missing(MEM_SHMEM, pmd_size());
 	if (!why && variant->needs_device && sva_missing())
 		why = sva_direct_missing();
 	if (why)
 		SKIP(return, "%s", why);
 	ASSERT_OK(ksm_fast());
-	ASSERT_OK(region_map(&s->r, MEM_ANON, page_size(), SPAN));
+	ASSERT_OK(region_map(&s->r, variant->huge_file ? MEM_SHMEM : MEM_ANON,
+			     variant->huge_file ? pmd_size() : page_size(), SPAN));
+	if (variant->huge_file)
+		ASSERT_OK(region_populate(&s->r, -1));
 	ASSERT_OK(region_map(&s->copy, MEM_ANON, page_size(), SPAN));
 	for (size_t page = 0; page < PAGES; page++)
 		*(uint64_t *)(s->r.addr + page * page_size()) = ksm_word(page);
@@ -495,83 +475,6 @@ TEST_F_TIMEOUT(fork, copies_cannot_fail, 1800)
 	/* Memory for the slabs may have to be allocated, or may be there. */
 	EXPECT_LE(failed[1], failed[0] + PAGES / 4);
 	EXPECT_EQ(0, region_corrupt(r));
-}
-
-FIXTURE(prefault) {
-	struct ground ground;
-	struct region r;
-};
-
-FIXTURE_SETUP(prefault)
-{
-	const char *why;
-
-	settings_restore();
-	why = ground_init(&self->ground) ?: kernel_has_advice() ? NULL : "no MADV_NOMIGRATE";
-	why = why ?: injection_missing() ?: soft_offline.missing(&self->ground) ?:
-	      region_missing(MEM_SHMEM, pmd_size()) ?: sva_missing();
-	if (why)
-		SKIP(return, "%s", why);
-	ASSERT_OK(region_map(&self->r, MEM_SHMEM, pmd_size(), 2 * pmd_size()));
-	for (size_t i = 0; i < ARRAY_SIZE(injectors); i++) {
-		ASSERT_OK(injector_write(injectors[i], "task-filter", "Y"));
-		ASSERT_OK(injector_write(injectors[i], "probability", "100"));
-		ASSERT_OK(injector_write(injectors[i], "times", MANY));
-	}
-}
-
-FIXTURE_TEARDOWN_PARENT(prefault)
-{
-	workers_fail(false);
-	settings_restore();
-}
-
-/*
- * A huge page of a file is split because one of its pages is bad, which leaves all of them to the
- * next fault: of a device, if no page table can be had for them before.  Returns how many
- * allocations have failed.
- */
-static long long split_without_memory(struct __test_metadata *_metadata, struct ground *g,
-				      struct region *r, bool fail, struct sva_testdev_stats *stats)
-{
-	struct sva_testdev_job job = sva_job(SVA_TESTDEV_READ, r->addr, r->size, 1);
-	long long before = injections_left();
-	int device;
-
-	ASSERT_OK(soft_offline.place(g, &r, 1));
-	ASSERT_OK(region_mark(r));
-	device = sva_open_bound(0);
-	ASSERT_LE(0, device);
-	if (fail)
-		workers_fail(true);
-	ASSERT_OK(soft_offline.push(g, &r, 1));
-	ASSERT_OK(sva_wait_quiet(device));
-	workers_fail(false);
-
-	ASSERT_OK(sva_run(device, &job, stats));
-	EXPECT_EQ(0, stats->result);
-	EXPECT_EQ(0, region_corrupt(r));
-	close(device);
-	ASSERT_OK(region_unmark(r));
-	return before - injections_left();
-}
-
-TEST_F_TIMEOUT(prefault, does_without, 1800)
-{
-	struct sva_testdev_stats stats;
-	long long failed = 0;
-
-	/* A worker that comes into being just then does not fail. */
-	for (int try = 0; !failed && try < 20; try++)
-		failed = split_without_memory(_metadata, &self->ground, &self->r, true, &stats);
-	TH_LOG("%lld allocations failed: %s", failed, sva_describe(&stats));
-	if (!failed)
-		TH_LOG("INCONCLUSIVE: no allocation of the pre-fault failed");
-	ASSERT_LT(0, failed);
-	EXPECT_LT(0, stats.faults);
-
-	EXPECT_EQ(0, split_without_memory(_metadata, &self->ground, &self->r, false, &stats));
-	EXPECT_EQ(0, stats.faults);
 }
 
 TEST_HARNESS_MAIN
