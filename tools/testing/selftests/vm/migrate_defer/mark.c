@@ -26,7 +26,7 @@ static void write_pages(char *addr, size_t len)
 		*(volatile char *)(addr + offset) = *(volatile char *)(addr + offset);
 }
 
-/* ---------------------------------------------------------------------------- what is not mapped */
+/* --------------------------------------------------------------------------- what is not mapped */
 
 FIXTURE(unused)
 {
@@ -77,7 +77,7 @@ FIXTURE_TEARDOWN_PARENT(unused)
 
 /*
  * An advice maps no page of a file that is in memory but not mapped, and writes to none: neither
- * where nothing of it is mapped nor where every eighth page is, or every other huge page of hugetlb.
+ * where nothing of it is mapped nor where every eighth page is, or every other page of hugetlb.
  */
 TEST_F(unused, stays_unused)
 {
