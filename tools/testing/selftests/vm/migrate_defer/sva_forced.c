@@ -490,6 +490,15 @@ static int work_item_go_on(int fd)
 	return setting_write(PARAMETERS "/rewarm_block", "0") ?: sva_wait_quiet(fd);
 }
 
+/* Small pages of a file under mlock(), which another process may have made into huge ones */
+static int map_locked(struct ground *g, struct region *r)
+{
+	int ret = region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE) ?:
+		  collapse_by_peer.place(g, &r, 1);
+
+	return ret ?: mlock(r->addr, r->size) ? -errno : 0;
+}
+
 static size_t pages_present(const struct region *r)
 {
 	struct file_state state;
@@ -633,9 +642,7 @@ TEST_F_TIMEOUT(special, note_outlives_the_mapping, TIMEOUT)
 		ASSERT_OK(region_map(&file, kinds[i], FOLIO_4K, REGION_SIZE));
 		ASSERT_OK(region_populate(&file, -1));
 		ASSERT_EQ(0, fsync(file.fd));
-		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-		ASSERT_OK(collapse_by_peer.place(&self->ground, &r, 1));
-		ASSERT_EQ(0, mlock(r->addr, r->size));
+		ASSERT_OK(map_locked(&self->ground, r));
 		fd = device_open(r);
 		ASSERT_LE(0, fd);
 		ASSERT_OK(work_item_hold(&self->ground));
@@ -700,9 +707,7 @@ TEST_F_TIMEOUT(special, unmarked_is_left_alone, TIMEOUT)
 	for (int unmark = 0; unmark < 2; unmark++) {
 		int fd;
 
-		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-		ASSERT_OK(collapse_by_peer.place(&self->ground, &r, 1));
-		ASSERT_EQ(0, mlock(r->addr, r->size));
+		ASSERT_OK(map_locked(&self->ground, r));
 		fd = device_open(r);
 		ASSERT_LE(0, fd);
 		ASSERT_OK(work_item_hold(&self->ground));
@@ -728,9 +733,7 @@ TEST_F_TIMEOUT(special, first_bond_maps_what_is_lost, TIMEOUT)
 
 	if (why)
 		SKIP(return, "%s", why);
-	ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-	ASSERT_OK(collapse_by_peer.place(&self->ground, &r, 1));
-	ASSERT_EQ(0, mlock(r->addr, r->size));
+	ASSERT_OK(map_locked(&self->ground, r));
 	ASSERT_OK(region_mark(r));
 	ASSERT_OK(collapse_by_peer.push(&self->ground, &r, 1));
 	ASSERT_EQ(0, pages_present(r));
@@ -997,9 +1000,7 @@ TEST_F_TIMEOUT(special, prefault_is_reported, TIMEOUT)
 	for (int try = 0; try < TRIES && (!try || looked != region_pages(r)); try++) {
 		if (try)
 			region_unmap(r);
-		ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-		ASSERT_OK(collapse_by_peer.place(&self->ground, &r, 1));
-		ASSERT_EQ(0, mlock(r->addr, r->size));
+		ASSERT_OK(map_locked(&self->ground, r));
 		ASSERT_OK(region_mark(r));
 		ASSERT_OK(sva_wait_quiet(fd));
 		/* Opening it so empties it. */
@@ -1051,9 +1052,7 @@ TEST_F_TIMEOUT(special, userfaultfd_is_left_alone, TIMEOUT)
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
 		SKIP(return, "no userfaultfd with minor faults");
-	ASSERT_OK(region_map(r, MEM_SHMEM, FOLIO_4K, REGION_SIZE));
-	ASSERT_OK(collapse_by_peer.place(&self->ground, &r, 1));
-	ASSERT_EQ(0, mlock(r->addr, r->size));
+	ASSERT_OK(map_locked(&self->ground, r));
 	reg = (struct uffdio_register) {
 		.range = { .start = (uintptr_t)r->addr, .len = r->size },
 		.mode = UFFDIO_REGISTER_MODE_MINOR,
